@@ -1,0 +1,61 @@
+# `make help` lists every command. The two that matter: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DATA_DIR ?= .octollm
+export OCTOLLM_DATA_DIR := $(abspath $(DATA_DIR))
+
+# uv when it can be had, pip otherwise; never removes what the other lock brought.
+define install
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@start=$$(date +%s); \
+	if $(BIN)/python -m pip install -q --disable-pip-version-check uv 2>/dev/null && \
+	   $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
+	   $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .; then :; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
+	     $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; fi && \
+	echo "installed $(1) in $$(( $$(date +%s) - start )) s"
+	@touch $@
+endef
+
+.PHONY: help setup setup-dev run demo test lint cov bench lock
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+
+setup: $(VENV)/.installed ## make .venv with what running needs
+setup-dev: $(VENV)/.installed-dev ## make .venv with what testing needs
+
+run: setup ## start everything on embedded engines and run the sample goal
+	@$(BIN)/octollm up $(ARGS)
+
+demo: setup ## submit the sample goal again to the running system
+	@$(BIN)/octollm demo $(ARGS)
+
+test: setup-dev ## run the tests on private embedded engines
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup-dev ## Black, Ruff, mypy, migrations, deployment checks
+	$(BIN)/black --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy .
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+
+cov: setup-dev ## tests with branch coverage; HTML in htmlcov/
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage html -q
+	$(BIN)/coverage report
+
+bench: setup-dev ## print engine CPU per task and hand-off latency
+	$(BIN)/python -m tests.load.bench $(ARGS)
+
+lock: setup-dev ## write the lock files anew (hashes, no URLs)
+	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements-dev.lock

@@ -1,0 +1,248 @@
+"""What travels between the system and an arm, and what an arm may ask of it.
+
+The same values are used in process and over HTTP. Everything an arm sends back
+is untrusted and validated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from octollm.resilience.deadline import StopToken
+from octollm.types import JSONObject, JSONValue
+
+
+class StepBudget(BaseModel):
+    """What one invocation may use at most; ``deadline_at`` is aware UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    max_cost_usd: Decimal = Decimal(0)
+    max_tokens: int = 0
+    deadline_at: datetime
+
+
+class ArmRequest(BaseModel):
+    """One invocation: a request to one arm under a ``request_id``.
+
+    The same ``request_id`` always gets the same answer, so a repeated request
+    after a crash does no work twice.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    request_id: UUID
+    task_id: UUID
+    step_id: str
+    attempt: int = Field(ge=1)
+    capability: str
+    description: str = ""
+    input: JSONObject = Field(default_factory=dict)
+    context: JSONObject = Field(default_factory=dict)
+    constraints: list[str] = Field(default_factory=list)
+    criteria: list[str] = Field(default_factory=list)
+    budget: StepBudget
+    capability_token: str | None = None
+    traceparent: str | None = None
+
+
+class Usage(BaseModel):
+    """What the arm says it used; the ledger is what counts."""
+
+    cost_usd: Decimal = Field(default=Decimal(0), ge=0)
+    input_tokens: int = Field(default=0, ge=0)
+    output_tokens: int = Field(default=0, ge=0)
+    model: str | None = None
+
+
+class ArmReply(BaseModel):
+    """What an arm sent.
+
+    ``confidence`` is 0.0 to 1.0 and comes with the sentence that explains how it
+    was computed; an arm that cannot tell sends ``None``. ``evidence`` holds one
+    object per piece, each with at least ``kind``.
+    """
+
+    output: JSONObject
+    confidence: float | None = Field(default=None, ge=0.0, le=1.0)
+    confidence_reason: str = ""
+    usage: Usage = Field(default_factory=Usage)
+    evidence: list[JSONObject] = Field(default_factory=list)
+    logs: str = ""
+    artefacts: list[JSONObject] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """One thing an arm can do.
+
+    Attributes:
+        name: the tag a step asks for, unique within the arm.
+        input_schema: JSON schema of ``ArmRequest.input``.
+        output_schema: JSON schema of ``ArmReply.output``; its ``properties`` are
+            what later steps may refer to.
+        cost_usd: what one call costs by the catalogue.
+        seconds: what one call takes by the catalogue.
+    """
+
+    name: str
+    description: str
+    input_schema: Mapping[str, JSONValue]
+    output_schema: Mapping[str, JSONValue]
+    cost_usd: Decimal = Decimal(0)
+    seconds: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmSpec:
+    """An arm's catalogue entry.
+
+    Attributes:
+        sees: PII types whose values the arm may be shown (``EMAIL``, ``PHONE``, …);
+            secrets and card numbers belong to none.
+        is_repeatable: whether running the same request twice does no harm.
+        synonyms: other names that plans use for it.
+        queue: which workers may run it, ``default`` or ``sandbox``.
+    """
+
+    name: str
+    version: str
+    description: str
+    capabilities: tuple[Capability, ...]
+    sees: frozenset[str] = frozenset()
+    is_repeatable: bool = False
+    synonyms: tuple[str, ...] = ()
+    queue: str = "default"
+
+    def capability(self, name: str) -> Capability | None:
+        """Return the capability of that name, or nothing."""
+        return next((c for c in self.capabilities if c.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """The outcome of a self-check or probe."""
+
+    is_healthy: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPrice:
+    """USD per million tokens, and where the figures come from."""
+
+    input_per_million: Decimal
+    output_per_million: Decimal
+    source: str
+    version: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCall:
+    """A model call before it is made: what it may cost at most.
+
+    Attributes:
+        purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
+        request_hash: HMAC of what is sent, so that a resumed step can be replayed.
+        input_tokens: pessimistic upper bound.
+        output_tokens: the limit sent to the provider.
+    """
+
+    purpose: str
+    model: str
+    request_hash: str
+    input_tokens: int
+    output_tokens: int
+    price: CallPrice
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUsage:
+    """What a model call used; ``is_estimated`` when the provider did not say."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    is_estimated: bool = False
+    latency_s: float = 0.0
+
+
+class Meter(Protocol):
+    """Where paid calls are reserved and settled; ``tasks_app`` implements it.
+
+    One meter belongs to one attempt of one step. Safe to call from any thread.
+    """
+
+    def replay(self, request_hash: str) -> str | None:
+        """Return the recorded reply of this call made earlier by this step.
+
+        The nth call with the same hash within an attempt gets the nth reply.
+        """
+        ...
+
+    def reserve(self, call: ModelCall) -> UUID:
+        """Hold the worst case of a call and return the charge's id.
+
+        Raises:
+            BudgetBusyError: others hold what is needed; a retry helps.
+            BudgetExceededError: spent and need exceed the cap; it does not.
+        """
+        ...
+
+    def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
+        """Turn the hold into what was really used; never refused."""
+        ...
+
+    def presume(self, charge_id: UUID) -> None:
+        """Book the worst case: the request was sent and the reply was lost."""
+        ...
+
+    def release(self, charge_id: UUID) -> None:
+        """Give the hold back: the request provably never reached the provider."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmServices:
+    """What an arm in this process may use besides its request.
+
+    Attributes:
+        meter: where its model calls are charged.
+        stop: deadline and cancel of the invocation; long work checks it.
+        knowledge_scope: whose documents may be searched, or ``None`` for nobody's.
+    """
+
+    meter: Meter
+    stop: StopToken
+    knowledge_scope: UUID | None = None
+    facts: Mapping[str, JSONValue] = field(default_factory=dict)
+
+
+class Arm(Protocol):
+    """An arm that runs in this process."""
+
+    @property
+    def spec(self) -> ArmSpec:
+        """The catalogue entry."""
+        ...
+
+    def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
+        """Do the work of one step.
+
+        Raises:
+            ArmInputError: the input cannot be worked on; a retry does not help.
+            MissingInputError: there is nothing to work on.
+            OctoLLMError: anything else, transient or not as its class says.
+        """
+        ...
+
+    def check(self) -> Health:
+        """Try the arm's own parts and say whether it can work."""
+        ...

@@ -1,0 +1,1 @@
+"""Documents that owners have ingested, and how they are searched."""

@@ -1,0 +1,1 @@
+"""The arms that this project hosts, one package each."""

@@ -1,0 +1,1 @@
+"""Owners and API keys: who may use the system, and for whom."""

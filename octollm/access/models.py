@@ -1,0 +1,68 @@
+"""Who may use the system: owners, and the API keys that act for them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from octollm.ids import new_id
+
+
+class Owner(models.Model):
+    """Whose tasks and documents they are; nobody sees another owner's."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="owner",
+        help_text="The account that acts as this owner in the browser.",
+    )
+    is_active = models.BooleanField(default=True, db_default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        """Name the table."""
+
+        app_label = "octollm"
+        db_table = "owners"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        """Show the name."""
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A bearer token; only its SHA-256 is stored.
+
+    The token is 256 random bits, so a plain hash cannot be searched; ``prefix``
+    is what people recognise it by.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    owner = models.ForeignKey(Owner, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, editable=False)
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        """Name the table."""
+
+        app_label = "octollm"
+        db_table = "api_keys"
+        ordering = ["-created_at"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        """Show what people recognise the key by."""
+        return f"{self.name} ({self.prefix}…)"

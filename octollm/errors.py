@@ -1,0 +1,252 @@
+"""Every error the system raises on purpose.
+
+OctoLLMError
+├── RequestError             the caller's request cannot be taken (400)
+│   ├── MalformedBodyError       not JSON as we accept it
+│   ├── BodyTooLargeError        413
+│   ├── LengthRequiredError      411
+│   ├── IdempotencyMismatchError same key, other body (422)
+│   └── IllegalStateError        not legal for the task as it stands (409)
+├── TaskRejectedError        the reflex blocked a text (403)
+├── ScreeningUnavailableError  the reflex cannot run (503)
+├── VaultError               a vault key is missing or wrong (500)
+├── PlanError                no plan could be made
+│   ├── InvalidPlanError         the compiler refused it; carries all violations
+│   ├── NeedsModelError          no recipe fits and no model is configured
+│   └── MissingInputError        nothing to work on
+├── ArmError                 an arm failed or answered wrongly
+│   ├── ArmUnavailableError      nobody to ask just now (transient)
+│   └── ArmInputError            the arm refuses the step's input
+├── ModelError               a model provider failed or answered wrongly
+│   ├── ModelUnavailableError    connection, time-out, 429, 5xx (transient)
+│   └── UnpricedModelError       a dollar cap stands and the price is unknown
+├── BudgetExceededError      a reservation was refused
+│   └── BudgetBusyError          refused only because of what others hold (transient)
+├── DeadlineExceededError    the wall clock ran out
+└── CallCancelledError       somebody asked to stop
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OctoLLMError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        code: stable identifier, part of the public API.
+        http_status: the status a view answers with when the error reaches it.
+        is_transient: whether the same call may succeed later.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    http_status: ClassVar[int] = 500
+    is_transient: ClassVar[bool] = False
+
+    def __init__(self, message: str = "") -> None:
+        """Keep a message that is safe to show to the caller."""
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+    @property
+    def message(self) -> str:
+        """The text shown to the caller; it holds no PII and no secret."""
+        return str(self.args[0])
+
+
+class RequestError(OctoLLMError):
+    """The request cannot be taken."""
+
+    code = "invalid"
+    http_status = 400
+
+
+class MalformedBodyError(RequestError):
+    """The body is not JSON that this service accepts."""
+
+    code = "malformed_json"
+
+
+class BodyTooLargeError(RequestError):
+    """The body is larger than this address accepts."""
+
+    code = "body_too_large"
+    http_status = 413
+
+
+class LengthRequiredError(RequestError):
+    """The body came without a Content-Length."""
+
+    code = "length_required"
+    http_status = 411
+
+
+class IdempotencyMismatchError(RequestError):
+    """The Idempotency-Key was used before with another body."""
+
+    code = "idempotency_mismatch"
+    http_status = 422
+
+
+class IllegalStateError(RequestError):
+    """The task does not allow this now."""
+
+    code = "illegal_state"
+    http_status = 409
+
+
+class TaskRejectedError(OctoLLMError):
+    """The reflex layer blocked the text.
+
+    Attributes:
+        rule_ids: the rules that matched, sorted; never the text they matched.
+    """
+
+    code = "unsafe_content"
+    http_status = 403
+
+    def __init__(self, message: str = "", *, rule_ids: tuple[str, ...] = ()) -> None:
+        """Name the rules that blocked."""
+        super().__init__(message)
+        self.rule_ids = rule_ids
+
+
+class ScreeningUnavailableError(OctoLLMError):
+    """The text cannot be screened now, so it is not taken."""
+
+    code = "screening_unavailable"
+    http_status = 503
+    is_transient = True
+
+
+class VaultError(OctoLLMError):
+    """A value cannot be read from the vault: its key is missing or wrong."""
+
+    code = "vault_key"
+
+
+class PlanError(OctoLLMError):
+    """No plan could be made."""
+
+    code = "plan_failed"
+
+
+class InvalidPlanError(PlanError):
+    """The plan breaks rules of the compiler.
+
+    Attributes:
+        violations: one sentence per broken rule, each starting with the rule's id.
+    """
+
+    code = "invalid_plan"
+    http_status = 400
+
+    def __init__(self, message: str = "", *, violations: tuple[str, ...] = ()) -> None:
+        """Carry all violations at once."""
+        super().__init__(message or "; ".join(violations))
+        self.violations = violations
+
+
+class NeedsModelError(PlanError):
+    """No recipe fits this goal and no model is configured."""
+
+    code = "needs_model"
+
+
+class MissingInputError(PlanError):
+    """There is nothing to work on."""
+
+    code = "missing_input"
+
+
+class ArmError(OctoLLMError):
+    """An arm failed.
+
+    Attributes:
+        arm_name: which arm.
+    """
+
+    code = "arm_failed"
+
+    def __init__(self, message: str = "", *, arm_name: str = "") -> None:
+        """Name the arm."""
+        super().__init__(message)
+        self.arm_name = arm_name
+
+
+class ArmUnavailableError(ArmError):
+    """No instance of the arm can be asked now."""
+
+    code = "arm_unavailable"
+    http_status = 503
+    is_transient = True
+
+
+class ArmInputError(ArmError):
+    """The arm cannot work on this input."""
+
+    code = "arm_input"
+
+
+class ModelError(OctoLLMError):
+    """A model provider failed or gave an unusable answer."""
+
+    code = "model_failed"
+
+
+class ModelUnavailableError(ModelError):
+    """The model provider cannot be reached or is overloaded.
+
+    Attributes:
+        retry_after_s: seconds the provider asked us to wait, if it did.
+    """
+
+    code = "model_unavailable"
+    is_transient = True
+
+    def __init__(
+        self, message: str = "", *, retry_after_s: float | None = None
+    ) -> None:
+        """Keep the provider's own wish."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnpricedModelError(ModelError):
+    """The model has no known price, and a dollar cap stands."""
+
+    code = "unpriced_model"
+
+
+class BudgetExceededError(OctoLLMError):
+    """What was spent and what is needed exceed the cap.
+
+    Attributes:
+        limit: ``cost`` or ``tokens``.
+    """
+
+    code = "budget_exceeded"
+
+    def __init__(self, message: str = "", *, limit: str = "cost") -> None:
+        """Name the limit that stopped it."""
+        super().__init__(message)
+        self.limit = limit
+
+
+class BudgetBusyError(BudgetExceededError):
+    """What is needed is free only after others give back what they hold."""
+
+    code = "budget_busy"
+    is_transient = True
+
+
+class DeadlineExceededError(OctoLLMError):
+    """The wall clock ran out."""
+
+    code = "deadline_exceeded"
+
+
+class CallCancelledError(OctoLLMError):
+    """The call was stopped on request."""
+
+    code = "call_cancelled"

@@ -1,0 +1,1 @@
+"""What keeps the system going when parts of it fail."""

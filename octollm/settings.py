@@ -1,0 +1,261 @@
+"""All settings, read from the environment once; defaults suit a laptop.
+
+`docs/configuration.md` explains each name. A name `X` may be given as `X_FILE`,
+the path of a file that holds the value, where a comment says "secret".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dj_database_url
+import django_stubs_ext
+from environs import Env
+
+from octollm import __version__
+from octollm.embedded.instance import data_dir, read_instance, read_keys
+
+django_stubs_ext.monkeypatch()
+env = Env()
+
+
+def secret(name: str, default: str) -> str:
+    """Return the value of ``name``, or the content of the file ``<name>_FILE``."""
+    path: str = env.str(f"{name}_FILE", "")
+    return Path(path).read_text().strip() if path else env.str(name, default)
+
+
+# Where we are ----------------------------------------------------------------
+BASE_DIR = Path(__file__).resolve().parent.parent
+OCTOLLM_DATA_DIR = data_dir()
+_instance = read_instance(OCTOLLM_DATA_DIR)
+_keys = read_keys(OCTOLLM_DATA_DIR)
+DEBUG = env.bool("OCTOLLM_DEBUG", False)
+ALLOWED_HOSTS = env.list("OCTOLLM_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("OCTOLLM_CSRF_TRUSTED_ORIGINS", [])
+ENVIRONMENT_LABEL = env.str("OCTOLLM_ENVIRONMENT", "development")
+
+# Keys (secret): environment first, then the embedded system's own file ---------
+SECRET_KEY = secret("OCTOLLM_SECRET_KEY", _keys.secret_key if _keys else "")
+# The first vault key encrypts; all of them decrypt, so keys can rotate.
+OCTOLLM_VAULT_KEYS = [
+    key
+    for key in secret("OCTOLLM_VAULT_KEYS", _keys.vault_key if _keys else "").split(",")
+    if key
+]
+OCTOLLM_HMAC_KEY = secret("OCTOLLM_HMAC_KEY", _keys.hmac_key if _keys else "")
+
+# Applications: django_dramatiq before the apps that have actors ----------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_dramatiq",
+    "django_filters",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "drf_standardized_errors",
+    "octollm",
+    "reflex",
+    "arms",
+    "planner",
+    "tasks_app",
+]
+MIDDLEWARE = [
+    "octollm.log.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "octollm.metrics.RequestMetricsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "octollm.api.ContentSecurityPolicyMiddleware",
+]
+ROOT_URLCONF = "octollm.urls"
+WSGI_APPLICATION = "octollm.wsgi.application"
+APPEND_SLASH = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# PostgreSQL: one kept connection per thread (CONN_MAX_AGE=0 costs 2.8x) --------
+DATABASE_URL = secret(
+    "OCTOLLM_DATABASE_URL",
+    _instance.database_url if _instance else "postgresql:///octollm",
+)
+DATABASES = {
+    "default": dj_database_url.parse(
+        # The hand-over's URLs name a driver: postgresql+asyncpg://
+        re.sub(r"^(postgres(?:ql)?)\+\w+://", r"\1://", DATABASE_URL),
+        conn_max_age=600,
+        conn_health_checks=True,
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis or Valkey and the queue --------------------------------------------------
+REDIS_URL = secret(
+    "OCTOLLM_REDIS_URL",
+    _instance.redis_url if _instance else "redis://127.0.0.1:6379/0",
+)
+DRAMATIQ_BROKER = {
+    "BROKER": "dramatiq.brokers.redis.RedisBroker",
+    "OPTIONS": {
+        "url": REDIS_URL,
+        # A hung server must not hold a request for redis-py's default 5 s.
+        "socket_timeout": 2.0,
+        "socket_connect_timeout": 1.0,
+        # Dramatiq's defaults bring a killed worker's messages back after minutes.
+        "heartbeat_timeout": 15_000,
+        "maintenance_chance": 100_000,
+    },
+    # Replaces Dramatiq's list whole. Not among them: AdminMiddleware, which keeps a
+    # second record of every task and costs 7x, and Prometheus, which listens.
+    "MIDDLEWARE": [
+        "dramatiq.middleware.AgeLimit",
+        "dramatiq.middleware.TimeLimit",
+        "dramatiq.middleware.ShutdownNotifications",
+        "dramatiq.middleware.Callbacks",
+        "dramatiq.middleware.Retries",
+        "django_dramatiq.middleware.DbConnectionsMiddleware",
+        "tasks_app.worker.WorkerMiddleware",
+    ],
+}
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+# REST -----------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "octollm.access.authentication.ApiKeyAuthentication",
+        "octollm.access.authentication.StaffSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["octollm.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "octollm.api.Schema",
+    "EXCEPTION_HANDLER": "octollm.api.exception_handler",
+    "COERCE_DECIMAL_TO_STRING": True,
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+DRF_STANDARDIZED_ERRORS = {
+    "EXCEPTION_HANDLER_CLASS": "octollm.api.ProblemHandler",
+    "EXCEPTION_FORMATTER_CLASS": "octollm.api.ProblemFormatter",
+    "ENABLE_IN_DEBUG_FOR_UNHANDLED_EXCEPTIONS": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "OctoLLM",
+    "DESCRIPTION": "Submit a goal; get a judged result with evidence and cost.",
+    "VERSION": __version__,
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "LICENSE": {"name": "Apache-2.0"},
+}
+# Bytes; our parser enforces them before anything is read.
+OCTOLLM_MAX_BODY_BYTES = env.int("OCTOLLM_MAX_BODY_BYTES", 2 * 2**20)
+OCTOLLM_MAX_DOCUMENTS_BODY_BYTES = env.int(
+    "OCTOLLM_MAX_DOCUMENTS_BODY_BYTES", 110 * 2**20
+)
+# Django's own limit would answer before ours, without our error's shape.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+
+# The pipeline -----------------------------------------------------------------------
+OCTOLLM_LEASE_S = env.float("OCTOLLM_LEASE_S", 30.0)
+OCTOLLM_LEASE_RENEW_S = env.float("OCTOLLM_LEASE_RENEW_S", 10.0)
+OCTOLLM_REAPER_INTERVAL_S = env.float("OCTOLLM_REAPER_INTERVAL_S", 5.0)
+OCTOLLM_LEADER_TTL_S = env.float("OCTOLLM_LEADER_TTL_S", 15.0)
+OCTOLLM_HINT_AFTER_S = env.float("OCTOLLM_HINT_AFTER_S", 5.0)
+OCTOLLM_CANCEL_POLL_S = env.float("OCTOLLM_CANCEL_POLL_S", 1.0)
+OCTOLLM_QUEUE_TTL_S = env.float("OCTOLLM_QUEUE_TTL_S", 24 * 3600.0)
+OCTOLLM_MAX_ATTEMPTS = env.int("OCTOLLM_MAX_ATTEMPTS", 3)
+OCTOLLM_RETRY_MIN_S = env.float("OCTOLLM_RETRY_MIN_S", 1.0)
+OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
+OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 1 * 2**20)
+OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
+
+# Arms that run in this process: dotted paths of classes without arguments ----------
+OCTOLLM_ARMS = [
+    "planner.arm.PlannerArm",
+    "arms.services.retriever.arm.RetrieverArm",
+    "arms.services.analyst.arm.AnalystArm",
+    "arms.services.judge.arm.JudgeArm",
+    *env.list("OCTOLLM_EXTRA_ARMS", []),
+]
+
+# A model (optional): any server that speaks OpenAI's chat completions --------------
+OCTOLLM_LLM_BASE_URL = env.str("OCTOLLM_LLM_BASE_URL", "")
+OCTOLLM_LLM_API_KEY = secret("OCTOLLM_LLM_API_KEY", "")
+OCTOLLM_LLM_MODEL = env.str("OCTOLLM_LLM_MODEL", "")
+# USD per million tokens; unset means: look it up, 0 for a loopback or private host.
+OCTOLLM_LLM_PRICE_INPUT = env.decimal("OCTOLLM_LLM_PRICE_INPUT", None)
+OCTOLLM_LLM_PRICE_OUTPUT = env.decimal("OCTOLLM_LLM_PRICE_OUTPUT", None)
+OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
+OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
+
+# Time, language, static files ---------------------------------------------------------
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+STATIC_URL = "/static/"
+STATIC_ROOT = env.path("OCTOLLM_STATIC_ROOT", BASE_DIR / "staticfiles")
+WHITENOISE_USE_FINDERS = True
+
+# Accounts and transport ---------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "/admin/login/"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = env.bool(
+    "OCTOLLM_HTTPS", False
+)
+SECURE_HSTS_SECONDS = env.int(
+    "OCTOLLM_HSTS_SECONDS", 31_536_000 if SECURE_SSL_REDIRECT else 0
+)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
+if env.bool("OCTOLLM_BEHIND_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Logs: JSON for machines, plain lines for people; never with locals -------------------
+OCTOLLM_LOG_LEVEL = env.str("OCTOLLM_LOG_LEVEL", "INFO").upper()
+OCTOLLM_LOG_FORMAT = env.str("OCTOLLM_LOG_FORMAT", "json")
+LOGGING_CONFIG = "octollm.log.configure"
+LOGGING = {"level": OCTOLLM_LOG_LEVEL, "format": OCTOLLM_LOG_FORMAT}
+
+# Admin --------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "OctoLLM",
+    "SITE_HEADER": "OctoLLM",
+    "SITE_SUBHEADER": __version__,
+    "ENVIRONMENT": "octollm.admin.environment_badge",
+    "SHOW_VIEW_ON_SITE": False,
+}

@@ -1,0 +1,6 @@
+"""All addresses, at the root as handed over."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [path("admin/", admin.site.urls)]

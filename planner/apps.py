@@ -1,0 +1,11 @@
+"""Django's entry to this package."""
+
+from django.apps import AppConfig
+
+
+class PlannerConfig(AppConfig):
+    """Settle the app's names."""
+
+    name = "planner"
+    verbose_name = "Planner"
+    default_auto_field = "django.db.models.BigAutoField"

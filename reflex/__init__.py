@@ -1,0 +1,1 @@
+"""The reflex layer: the screen in front of everything."""

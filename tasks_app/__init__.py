@@ -1,0 +1,1 @@
+"""The life of a task: submit, screen, plan, work, judge, result."""
