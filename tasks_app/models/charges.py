@@ -1,0 +1,81 @@
+"""The ledger's rows: one per paid call."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from octollm.ids import new_id
+from tasks_app.models.steps import Step
+from tasks_app.models.tasks import Task
+
+
+class Charge(models.Model):
+    """A call that costs dollars or tokens, from its reservation to its settlement.
+
+    Amounts are integer nano-dollars: a call of $0.000003 is not 0. A settled row
+    keeps the reply, so that a step that is resumed pays for it once.
+    """
+
+    class State(models.TextChoices):
+        """Where the money is."""
+
+        HELD = "held"  # reserved at worst case, call under way
+        SETTLED = "settled"  # booked at what was used
+        PRESUMED = "presumed"  # reply lost: booked at worst case
+        RELEASED = "released"  # provably never reached the provider
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    task = models.ForeignKey(
+        Task, on_delete=models.CASCADE, related_name="charges", db_constraint=False
+    )
+    step = models.ForeignKey(
+        Step, on_delete=models.CASCADE, related_name="charges", db_constraint=False
+    )
+    attempt = models.IntegerField()
+    purpose = models.CharField()
+    model = models.CharField()
+    request_hash = models.CharField(max_length=64)
+    state = models.CharField(choices=State, default=State.HELD)
+    held_nano = models.BigIntegerField()
+    held_tokens = models.BigIntegerField()
+    from_envelope_nano = models.BigIntegerField(default=0)
+    from_envelope_tokens = models.BigIntegerField(default=0)
+    settled_nano = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    is_estimated = models.BooleanField(default=False)
+    price_input = models.DecimalField(max_digits=14, decimal_places=6)
+    price_output = models.DecimalField(max_digits=14, decimal_places=6)
+    price_source = models.CharField()
+    price_version = models.CharField(default="", blank=True)
+    latency_s = models.FloatField(null=True)
+    reply = models.TextField(null=True, editable=False)  # noqa: DJ001  # NULL: no reply
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """What the database guards."""
+
+        db_table = "charges"
+        ordering = ["task", "created_at", "id"]
+        constraints = [
+            models.CheckConstraint(
+                name="charges_state",
+                condition=Q(state="held", settled_at__isnull=True)
+                | Q(
+                    state__in=("settled", "presumed", "released"),
+                    settled_at__isnull=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="charges_amounts",
+                condition=Q(held_nano__gte=0, held_tokens__gte=0, settled_nano__gte=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Show the model and the state."""
+        return f"{self.model} {self.state}"
