@@ -51,6 +51,18 @@ class StopToken:
                 return
         callback()
 
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Drop what ``on_cancel`` registered, if it has not run."""
+        with self._lock:
+            if callback in self._callbacks:
+                self._callbacks.remove(callback)
+
+    def shortened(self, timeout_s: float) -> StopToken:
+        """Return a token that ends with this one, or after ``timeout_s`` if sooner."""
+        shorter = StopToken(min(timeout_s, self.remaining_s))
+        self.on_cancel(shorter.cancel)
+        return shorter
+
     def check(self) -> None:
         """Raise if the call should not go on.
 
