@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from pydantic import JsonValue
+
 JSONScalar: TypeAlias = str | int | float | bool | None
-JSONValue: TypeAlias = "JSONScalar | list[JSONValue] | dict[str, JSONValue]"
+# Pydantic's own, because its models cannot resolve an alias that names itself.
+JSONValue: TypeAlias = JsonValue
 JSONObject: TypeAlias = dict[str, JSONValue]

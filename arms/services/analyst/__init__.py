@@ -1,0 +1,1 @@
+"""The analyst: text and table work that needs no model."""

@@ -1,0 +1,1 @@
+"""The judge: computes what can be computed of each criterion, and never guesses."""

@@ -1,0 +1,1 @@
+"""The retriever: finds stored documents and passages, and says where they are."""
