@@ -1,12 +1,34 @@
-"""The project's settings for tests: private keys, no model, short times."""
+"""The project's settings for tests: private engines and keys, no model, short times.
+
+Read before any conftest is, so the engines' addresses are settled here; the
+``engines`` fixture starts the engines there when a test first needs them.
+"""
 
 import os
+import secrets
+from pathlib import Path
 
-# Tests never join an operator's system, whatever the shell says.
+from octollm.embedded.layout import engine_layout
+
+# Tests never join an operator's system, whatever the shell says. The first process
+# clears the shell's settings; its children keep what the tests gave them.
+if "OCTOLLM_TEST_HOME" not in os.environ:
+    for name in list(os.environ):
+        if name.startswith("OCTOLLM_") and not name.startswith("OCTOLLM_TEST_"):
+            del os.environ[name]
+    # Not made here: mypy and makemigrations read this file too. TMPDIR may be too
+    # long for a socket's address, and nobody can guess this name.
+    _name = "octollm-tests-" + secrets.token_hex(8)
+    os.environ["OCTOLLM_TEST_HOME"] = f"/tmp/{_name}"  # noqa: S108
+_layout = engine_layout(Path(os.environ["OCTOLLM_TEST_HOME"]) / "engines")
 os.environ["OCTOLLM_DATA_DIR"] = "/nonexistent/octollm-tests"
-for name in list(os.environ):
-    if name.startswith("OCTOLLM_LLM_"):
-        del os.environ[name]
+# Other engines than the private ones, say another PostgreSQL version.
+os.environ["OCTOLLM_DATABASE_URL"] = (
+    os.environ.get("OCTOLLM_TEST_DATABASE_URL") or _layout.database_url
+)
+os.environ["OCTOLLM_REDIS_URL"] = (
+    os.environ.get("OCTOLLM_TEST_REDIS_URL") or _layout.redis_url
+)
 
 from octollm.settings import *  # noqa: E402, F403
 

@@ -52,13 +52,15 @@ def read_instance(directory: Path) -> Instance | None:
     that is gone, in which case it is ignored.
     """
     try:
-        fields = json.loads((directory / "up.json").read_text())
-        instance = Instance(**fields)
-        os.kill(instance.pid, 0)
-    except PermissionError:
-        return instance
+        instance = Instance(**json.loads((directory / "up.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
+    try:
+        os.kill(instance.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it lives, as another user
     return instance
 
 

@@ -1,0 +1,103 @@
+"""Start processes that cannot outlive us, and stop them within a bound."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+
+from octollm.embedded.account import Account
+
+_PR_SET_PDEATHSIG = 1
+# Loaded here, not between fork and exec, where nothing may be imported.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def run(
+    command: Sequence[str], *, account: Account | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end with a clean environment; its exit code is not judged.
+
+    It starts in the root directory, which every account can enter.
+    """
+    return subprocess.run(  # noqa: S603  # our own programs, no shell
+        command,
+        cwd="/",
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        umask=0o077,
+        check=False,
+        capture_output=True,
+        text=True,
+        **(account.popen_options if account else {}),
+    )
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    account: Account | None = None,
+    death_signal: Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, its output appended to ``log``.
+
+    A session of its own keeps the terminal's Ctrl-C from it: it is stopped in order,
+    by us. On Linux the kernel sends it ``death_signal`` when the thread that called
+    this ends, so call it from the main thread.
+    """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        # Runs after the change of user, which would clear the setting.
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+            if os.getppid() != parent:  # it ended before prctl took hold
+                os._exit(1)
+
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603  # our own programs, no shell
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+            preexec_fn=die_with_parent,
+            **(account.popen_options if account else {}),
+        )
+
+
+def signal_process(process: subprocess.Popen[bytes], number: Signals) -> None:
+    """Send a signal to the process alone, if it still runs."""
+    if process.poll() is None:
+        process.send_signal(number)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the process and its children in its group."""
+    # Nobody left; macOS says EPERM when only zombies are.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_all(
+    processes: Iterable[subprocess.Popen[bytes]], *, timeout_s: float
+) -> list[subprocess.Popen[bytes]]:
+    """Wait until all have ended or the time is up; return those that still run."""
+    deadline = time.monotonic() + timeout_s
+    running = list(processes)
+    while running := [process for process in running if process.poll() is None]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    return running
