@@ -1,0 +1,63 @@
+"""A plan before it is checked: what a model, a recipe or a caller proposes.
+
+Nothing here is trusted. Shapes are coerced where that loses nothing; the compiler
+decides about everything else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+
+def _as_id(value: object) -> object:
+    """Take 1 for "1"; models number steps either way."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _as_list(value: object) -> object:
+    """Take nothing for an empty list, which models write as null."""
+    return [] if value is None else value
+
+
+StepId = Annotated[str, BeforeValidator(_as_id), Field(max_length=200)]
+
+
+class StepDraft(BaseModel):
+    """One proposed step.
+
+    ``arm`` and ``capability`` may hold any JSON, so that the compiler can say why a
+    reference there is refused. Fields that are not listed, such as a model's own
+    estimates, are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step_id: StepId
+    description: str = ""
+    arm: JsonValue
+    capability: JsonValue
+    depends_on: Annotated[list[StepId], BeforeValidator(_as_list)] = []
+    input: dict[str, JsonValue] = {}
+    criteria: Annotated[list[int], BeforeValidator(_as_list)] = []
+
+
+class PlanDraft(BaseModel):
+    """A proposed plan.
+
+    Attributes:
+        result: keys of the result and the references that fill them; the outputs of
+            the last steps when empty.
+        notes: what the maker of the draft wants recorded with the plan.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: Annotated[list[StepDraft], Field(max_length=100)]
+    result: dict[str, JsonValue] = {}
+    recipe: str | None = None
+    model: str | None = None
+    prompt_version: str | None = None
+    notes: tuple[str, ...] = ()
