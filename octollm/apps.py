@@ -4,8 +4,17 @@ from django.apps import AppConfig
 
 
 class OctoLLMConfig(AppConfig):
-    """Settle the app's names."""
+    """Settle the app's names, its readiness checks and its system checks."""
 
     name = "octollm"
     verbose_name = "Access and resilience"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register what other modules look up by name."""
+        # Here, because both need the app registry that is being filled just now.
+        from octollm import health, openapi  # noqa: F401
+
+        health.register("database", "octollm.health.is_database_ready")
+        health.register("migrations", "octollm.health.are_migrations_applied")
+        health.register("redis", "octollm.health.is_redis_ready")

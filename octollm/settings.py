@@ -33,7 +33,7 @@ _instance = read_instance(OCTOLLM_DATA_DIR)
 _keys = read_keys(OCTOLLM_DATA_DIR)
 DEBUG = env.bool("OCTOLLM_DEBUG", False)
 ALLOWED_HOSTS = env.list("OCTOLLM_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("OCTOLLM_CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("OCTOLLM_CSRF_TRUSTED_ORIGINS", [])
 ENVIRONMENT_LABEL = env.str("OCTOLLM_ENVIRONMENT", "development")
 
 # Keys (secret): environment first, then the embedded system's own file ---------
@@ -73,14 +73,15 @@ MIDDLEWARE = [
     "octollm.log.RequestContextMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "octollm.security.ContentSecurityPolicyMiddleware",
     "octollm.metrics.RequestMetricsMiddleware",
+    "octollm.security.BodyGuardMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "octollm.api.ContentSecurityPolicyMiddleware",
 ]
 ROOT_URLCONF = "octollm.urls"
 WSGI_APPLICATION = "octollm.wsgi.application"
@@ -140,7 +141,7 @@ DRAMATIQ_BROKER = {
         "dramatiq.middleware.Callbacks",
         "dramatiq.middleware.Retries",
         "django_dramatiq.middleware.DbConnectionsMiddleware",
-        "tasks_app.worker.WorkerMiddleware",
+        "tasks_app.middleware.WorkerMiddleware",
     ],
 }
 DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
@@ -151,7 +152,7 @@ REST_FRAMEWORK = {
         "octollm.access.authentication.ApiKeyAuthentication",
         "octollm.access.authentication.StaffSessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["octollm.access.permissions.HasAccess"],
     "DEFAULT_PARSER_CLASSES": ["octollm.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [
         "rest_framework.renderers.JSONRenderer",
@@ -174,9 +175,11 @@ SPECTACULAR_SETTINGS = {
     "VERSION": __version__,
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "SERVE_PERMISSIONS": ["octollm.access.permissions.HasAccess"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # By default the page shows every schema's address to a validator elsewhere.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": "none"},
     "COMPONENT_SPLIT_REQUEST": True,
     "LICENSE": {"name": "Apache-2.0"},
 }
@@ -185,8 +188,6 @@ OCTOLLM_MAX_BODY_BYTES = env.int("OCTOLLM_MAX_BODY_BYTES", 2 * 2**20)
 OCTOLLM_MAX_DOCUMENTS_BODY_BYTES = env.int(
     "OCTOLLM_MAX_DOCUMENTS_BODY_BYTES", 110 * 2**20
 )
-# Django's own limit would answer before ours, without our error's shape.
-DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 # The pipeline -----------------------------------------------------------------------
 OCTOLLM_LEASE_S = env.float("OCTOLLM_LEASE_S", 30.0)
@@ -222,12 +223,16 @@ OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
 
 # Time, language, static files ---------------------------------------------------------
+# One language: the texts of errors are part of the API.
+USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 STATIC_URL = "/static/"
-STATIC_ROOT = env.path("OCTOLLM_STATIC_ROOT", BASE_DIR / "staticfiles")
-WHITENOISE_USE_FINDERS = True
+# Named where `collectstatic` has filled it, as in the image; otherwise the files are
+# served from where the packages have them.
+STATIC_ROOT = env.str("OCTOLLM_STATIC_ROOT", "") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 
 # Accounts and transport ---------------------------------------------------------------
 AUTH_PASSWORD_VALIDATORS = [
@@ -235,6 +240,7 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_URL = "/admin/login/"
+CSRF_FAILURE_VIEW = "octollm.error_pages.csrf_failure"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = env.bool(
     "OCTOLLM_HTTPS", False
 )

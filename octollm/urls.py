@@ -1,6 +1,29 @@
-"""All addresses, at the root as handed over."""
+"""All addresses, at the root as handed over; none of the API's ends in a slash."""
+
+from importlib.util import find_spec
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from octollm import views
+
+urlpatterns = [
+    path("", views.RootView.as_view(), name="root"),
+    path("health", views.HealthView.as_view(), name="health"),
+    path("ready", views.ReadyView.as_view(), name="ready"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
+    path("schema", views.SchemaView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("admin/", admin.site.urls),
+    *(
+        path("", include(f"{app}.urls"))
+        for app in ("arms", "tasks_app")
+        if find_spec(f"{app}.urls")
+    ),
+]
+
+handler400 = "octollm.error_pages.bad_request"
+handler403 = "octollm.error_pages.permission_denied"
+handler404 = "octollm.error_pages.not_found"
+handler500 = "octollm.error_pages.server_error"
