@@ -1,0 +1,59 @@
+"""Commands that start processes: the web server, workers, migrations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from octollm.joining import DataDir, join, join_with_django
+from octollm.programs import web_command, worker_command, worker_environment
+
+app = typer.Typer()
+
+
+@app.command()
+def worker(
+    *,
+    queues: Annotated[
+        str, typer.Option(help="Queues to serve, separated by commas.")
+    ] = "default,sandbox",
+    threads: Annotated[int, typer.Option(min=1, help="Messages at a time.")] = 4,
+    data_dir: DataDir = None,
+) -> None:
+    """Run a worker for a system, on this machine or another."""
+    join(data_dir)
+    os.environ.update(worker_environment(threads=threads))
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    _become(worker_command(queues=names, threads=threads))
+
+
+@app.command()
+def web(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads in each.")] = 4,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the web process for a system."""
+    join(data_dir)
+    _become(web_command(host=host, port=port, workers=workers, threads=threads))
+
+
+@app.command()
+def migrate(*, data_dir: DataDir = None) -> None:
+    """Bring the database's tables up to this version."""
+    join_with_django(data_dir)
+    from django.core.management import call_command  # after join
+
+    call_command("migrate", interactive=False, stdout=sys.stderr)
+
+
+def _become(command: list[str]) -> NoReturn:
+    """Replace this process, so that signals reach the program itself."""
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606  # our own interpreter, no shell

@@ -1,0 +1,67 @@
+"""The command lines of the long-running programs, and what they need to know."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+WORKER_QUEUES = ("default", "sandbox")
+# Dramatiq waits 10 minutes for its threads by default.
+WORKER_SHUTDOWN_MS = 20_000
+
+
+def web_command(
+    *, host: str, port: int, workers: int = 2, threads: int = 4
+) -> list[str]:
+    """Return granian's command line."""
+    options = {
+        "interface": "wsgi",
+        "host": host,
+        "port": port,
+        "workers": workers,
+        # Set, since its default follows the CPUs and each thread keeps a connection.
+        "blocking-threads": threads,
+        # A thread that ends takes its database connection along.
+        "blocking-threads-idle-timeout": 600,
+        # It may ignore a SIGTERM while its workers start.
+        "workers-kill-timeout": 10,
+    }
+    flags = ["--no-ws", "--respawn-failed-workers", "--log-level=warning"]
+    return [
+        sys.executable,
+        "-m",
+        "granian",
+        *(f"--{name}={value}" for name, value in options.items()),
+        *flags,
+        "octollm.wsgi:application",
+    ]
+
+
+def worker_command(
+    *, queues: Sequence[str] = WORKER_QUEUES, threads: int = 4
+) -> list[str]:
+    """Return Dramatiq's command line: one process, for a killed one ends its siblings."""
+    return [
+        sys.executable,
+        "-m",
+        "dramatiq",
+        "django_dramatiq.setup",
+        "tasks_app.actors",
+        "--processes=1",
+        f"--threads={threads}",
+        f"--worker-shutdown-timeout={WORKER_SHUTDOWN_MS}",
+        # Django configures logging.
+        "--skip-logging",
+        "--queues",
+        *queues,
+    ]
+
+
+def worker_environment(*, threads: int = 4) -> dict[str, str]:
+    """Return what Dramatiq reads from the environment when it is imported."""
+    return {
+        # An idle worker looks again after 0.1 s, not after 1 s.
+        "dramatiq_worker_timeout": "100",
+        # With a prefetch of 1, four threads would run one message at a time.
+        "dramatiq_queue_prefetch": str(threads),
+    }
