@@ -1,7 +1,8 @@
-"""All rows of this app: what owners ingested."""
+"""All rows of this app: what owners ingested, and the registry."""
 
 from __future__ import annotations
 
 from arms.knowledge.models import Chunk, Document
+from arms.registry_models import ArmInstance, Execution, RegisteredArm
 
-__all__ = ["Chunk", "Document"]
+__all__ = ["ArmInstance", "Chunk", "Document", "Execution", "RegisteredArm"]

@@ -203,6 +203,9 @@ OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
 OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 1 * 2**20)
 OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
 
+# The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
+OCTOLLM_REFLEX_ENGINE = env.str("OCTOLLM_REFLEX_ENGINE", "auto")
+
 # Arms that run in this process: dotted paths of classes without arguments ----------
 OCTOLLM_ARMS = [
     "planner.arm.PlannerArm",

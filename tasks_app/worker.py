@@ -1,9 +1,103 @@
-"""What runs in a worker process beside its threads."""
+"""A worker process: its name, its heartbeat, its leases, and how it stops."""
 
 from __future__ import annotations
 
-import dramatiq
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from functools import cache
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.db.models.functions import Now
+
+from arms import health
+from octollm.resilience import leaders, outbound
+from octollm.resilience.models import Worker
+from tasks_app.claims import held_claims
+
+logger = logging.getLogger(__name__)
 
 
-class WorkerMiddleware(dramatiq.Middleware):
-    """Start and stop the process's own threads with the worker."""
+class ThisWorker:
+    """The worker that this process is."""
+
+    def __init__(self) -> None:
+        """Take a name that no other process has or will have."""
+        self.hostname = socket.gethostname()
+        self.id = f"{self.hostname}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._stopping = threading.Event()
+        self._left = threading.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further step should be claimed."""
+        return self._stopping.is_set()
+
+    def start(self, *, queues: list[str], threads: int) -> None:
+        """Announce the process and start what keeps its claims alive."""
+        health.register_arms()
+        Worker.objects.create(
+            id=self.id,
+            hostname=self.hostname,
+            pid=os.getpid(),
+            queues=queues,
+            threads=threads,
+        )
+        self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
+        self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
+        self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
+
+    def stop(self) -> None:
+        """Claim nothing more; after half of the bound stop what still runs."""
+        self._stopping.set()
+        Worker.objects.filter(pk=self.id).update(stopping_at=Now())
+        late = threading.Timer(settings.OCTOLLM_SHUTDOWN_S / 2, held_claims.stop_all)
+        late.daemon = True
+        late.start()
+
+    def leave(self) -> None:
+        """Take the row away: every step is settled or given back."""
+        self._left.set()
+        leaders.resign("reaper", holder=self.id)
+        Worker.objects.filter(pk=self.id).delete()
+        outbound.shutdown()
+
+    def _beat(self) -> None:
+        held_claims.renew()
+        Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
+
+    def _reap(self) -> None:
+        # Imported here: the actors import this module for the worker's name.
+        from tasks_app import actors, reaper
+        from tasks_app.pipeline import Hints
+
+        ttl_s = settings.OCTOLLM_LEADER_TTL_S
+        if leaders.lead("reaper", holder=self.id, ttl_s=ttl_s):
+            health.check_arms()
+            reaper.tick(lambda queue, n: actors.send_hints(queue, Hints(count=n)))
+
+    def _every(self, interval_s: float, act: Callable[[], object]) -> None:
+        thread = threading.Thread(
+            target=self._repeat, args=(interval_s, act), name=f"every-{act.__name__}"
+        )
+        thread.daemon = True
+        thread.start()
+
+    def _repeat(self, interval_s: float, act: Callable[[], object]) -> None:
+        """Do something until the worker has left, whatever fails meanwhile."""
+        while not self._left.wait(interval_s):
+            try:
+                close_old_connections()
+                act()
+            except Exception:
+                logger.exception("a duty of the worker failed: %s", act.__name__)
+
+
+@cache
+def this_worker() -> ThisWorker:
+    """Return the worker that this process is; made after the fork, at first use."""
+    return ThisWorker()

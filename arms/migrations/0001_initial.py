@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("owner_scope", models.UUIDField()),
-                ("collection", models.CharField(max_length=100)),
+                ("collection", models.CharField(max_length=300)),
                 ("title", models.CharField(max_length=1000)),
                 ("metadata", models.JSONField(default=dict)),
                 ("content_mac", models.CharField(max_length=64)),

@@ -40,8 +40,6 @@ class Charge(models.Model):
     state = models.CharField(choices=State, default=State.HELD)
     held_nano = models.BigIntegerField()
     held_tokens = models.BigIntegerField()
-    from_envelope_nano = models.BigIntegerField(default=0)
-    from_envelope_tokens = models.BigIntegerField(default=0)
     settled_nano = models.BigIntegerField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)

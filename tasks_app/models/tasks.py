@@ -92,9 +92,9 @@ class Task(models.Model):
     grants = models.JSONField(default=dict, db_default={})
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
-    idempotency_mac = models.CharField(
+    idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
         max_length=64, null=True, editable=False
-    )  # noqa: DJ001  # NULLs are not equal
+    )
     request_mac = models.CharField(
         max_length=64, default="", db_default="", editable=False
     )

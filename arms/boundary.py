@@ -1,0 +1,130 @@
+"""The boundary around every arm call: reveal → call → conceal → screen.
+
+No arm and no plan can skip it. An arm sees the values of those PII types that its
+catalogue entry lists and placeholders for the rest; what it sends back is concealed
+and screened before anything else reads it or any row keeps it.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from uuid import UUID
+
+from pydantic import ValidationError
+from reflex.screening import Checkpoint, screen
+
+from arms import executions
+from arms.contract import Arm, ArmReply, ArmRequest, ArmServices, ArmSpec
+from arms.executions import ScreenedReply
+from octollm.errors import ArmError, OctoLLMError
+from octollm.types import JSONObject
+from reflex.vault import open_vault, reveal
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scopes:
+    """Whose placeholders may stand in a request.
+
+    Attributes:
+        task: new findings of the reply are kept under it.
+        knowledge: the owner's documents are concealed under it.
+    """
+
+    task: UUID
+    knowledge: UUID
+
+
+def call(
+    request: ArmRequest, *, arm: Arm, services: ArmServices, scopes: Scopes
+) -> ScreenedReply:
+    """Invoke an in-process arm once per request id and return its concealed reply.
+
+    Raises:
+        OctoLLMError: what the arm raised; whether a retry helps is its class's word.
+        ArmError: the arm's reply is not what the contract says.
+        VaultError: a value cannot be read.
+    """
+    spec = arm.spec
+    stored = executions.begin(request.request_id, arm=spec.name, scope_id=scopes.task)
+    if stored is not None:
+        return stored
+    services.stop.check()
+    shown = _revealed(request, spec, scopes)
+    reply = _checked(_execute(arm, shown, services, scopes), spec)
+    screened = _concealed(reply, scopes)
+    executions.complete(request.request_id, screened)
+    return screened
+
+
+def _revealed(request: ArmRequest, spec: ArmSpec, scopes: Scopes) -> ArmRequest:
+    """Put in the values that this arm may see; one query at most, none without PII."""
+    document: JSONObject = {
+        "input": request.input,
+        "context": request.context,
+        "description": request.description,
+    }
+    shown = reveal(document, scope_ids=(scopes.task, scopes.knowledge), types=spec.sees)
+    return request.model_copy(update=shown)
+
+
+def _execute(
+    arm: Arm, shown: ArmRequest, services: ArmServices, scopes: Scopes
+) -> ArmReply:
+    """Run the arm; what its errors say is concealed like any other text of it."""
+    try:
+        return arm.execute(shown, services)
+    except OctoLLMError as error:
+        error.args = (_concealed_text(error.message, scopes),)
+        raise
+    except Exception as error:  # noqa: BLE001  # third parties' code; logged below
+        # The message may hold what the arm was shown, so only the frames are logged.
+        frames = traceback.extract_tb(error.__traceback__)
+        logger.error(  # noqa: TRY400  # exc_info would print the message
+            "an arm raised %s",
+            type(error).__name__,
+            extra={"frames": [f"{f.filename}:{f.lineno} {f.name}" for f in frames]},
+        )
+        raise ArmError(
+            f"The arm {arm.spec.name} failed unexpectedly ({type(error).__name__}).",
+            arm_name=arm.spec.name,
+        ) from None
+
+
+def _concealed_text(text: str, scopes: Scopes) -> str:
+    with open_vault(scopes.task) as vault:
+        screened = screen(
+            {"text": text}, checkpoint=Checkpoint.TOOL_OUTPUT, vault=vault
+        )
+    return str(screened.document["text"])
+
+
+def _checked(reply: ArmReply, spec: ArmSpec) -> ArmReply:
+    """Validate a reply against the contract, whoever sent it."""
+    try:
+        return ArmReply.model_validate(reply.model_dump())
+    except ValidationError as error:
+        raise ArmError(
+            f"The arm {spec.name} broke its contract in {error.error_count()} places.",
+            arm_name=spec.name,
+        ) from error
+
+
+def _concealed(reply: ArmReply, scopes: Scopes) -> ScreenedReply:
+    document: JSONObject = {
+        "output": reply.output,
+        "evidence": list(reply.evidence),
+        "logs": reply.logs,
+        "confidence_reason": reply.confidence_reason,
+        "artefacts": list(reply.artefacts),
+    }
+    with open_vault(scopes.task) as vault:
+        screened = screen(document, checkpoint=Checkpoint.TOOL_OUTPUT, vault=vault)
+        screened.save(scope_id=scopes.task)
+    return ScreenedReply(
+        reply=reply.model_copy(update=screened.document),
+        taint=tuple(sorted(set(screened.families))),
+    )

@@ -1,0 +1,107 @@
+"""The registry's rows, and what in-process arms did under a request id."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from octollm.ids import new_id
+
+
+class RegisteredArm(models.Model):
+    """An arm's catalogue entry as the workers that run it announced it."""
+
+    name = models.CharField(primary_key=True, max_length=64)
+    version = models.CharField()
+    description = models.CharField(default="")
+    capabilities = models.JSONField(default=list)
+    sees = models.JSONField(default=list)
+    is_repeatable = models.BooleanField(default=False)
+    queue = models.CharField(default="default")
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Name the table."""
+
+        db_table = "arms"
+        ordering = ["name"]
+        verbose_name = "arm"
+
+    def __str__(self) -> str:
+        """Show name and version."""
+        return f"{self.name} {self.version}"
+
+
+class ArmInstance(models.Model):
+    """One place where an arm runs: here, inside the workers."""
+
+    class State(models.TextChoices):
+        """What the last check said."""
+
+        STARTING = "starting"
+        HEALTHY = "healthy"
+        DOWN = "down"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    arm = models.ForeignKey(
+        RegisteredArm, on_delete=models.CASCADE, related_name="instances"
+    )
+    location = models.CharField(default="in-process")
+    state = models.CharField(choices=State, default=State.STARTING)
+    detail = models.CharField(default="", blank=True)
+    checked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """One row per arm and place."""
+
+        db_table = "arm_instances"
+        ordering = ["arm", "location"]
+        constraints = [
+            models.UniqueConstraint(
+                name="arm_instances_place", fields=["arm", "location"]
+            ),
+            models.CheckConstraint(
+                name="arm_instances_state",
+                condition=Q(state__in=("starting", "healthy", "down")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Show where and how it is."""
+        return f"{self.arm_id} {self.location}: {self.state}"
+
+
+class Execution(models.Model):
+    """What an in-process arm did under a request id; the reply is concealed."""
+
+    class State(models.TextChoices):
+        """How far it got."""
+
+        RUNNING = "running"
+        DONE = "done"
+
+    request_id = models.UUIDField(primary_key=True)
+    scope_id = models.UUIDField()
+    arm = models.CharField()
+    state = models.CharField(choices=State, default=State.RUNNING)
+    reply = models.JSONField(null=True)
+    taint = models.JSONField(default=list)
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        """Name the table."""
+
+        db_table = "executions"
+        indexes = [models.Index(fields=["scope_id"], name="idx_executions_scope")]
+        constraints = [
+            models.CheckConstraint(
+                name="executions_reply",
+                condition=Q(state="running") | Q(state="done", reply__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        """Show the arm and how far it got."""
+        return f"{self.arm} {self.state}"

@@ -1,0 +1,74 @@
+"""The chain of a task's events: each one signs itself and the one before.
+
+Source: the construction is that of a hash chain with a keyed hash (HMAC, RFC 2104),
+so that who can write the table but has no key cannot forge or drop an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+from django.conf import settings
+
+from octollm.types import JSONObject
+
+
+class Event(Protocol):
+    """What the chain needs of an event row."""
+
+    seq: int
+    type: str
+    at: datetime
+    data: JSONObject
+    mac: str
+
+
+def sign(
+    previous: str,
+    *,
+    task_id: UUID,
+    seq: int,
+    type_: str,
+    at: datetime,
+    data: JSONObject,
+) -> str:
+    """Return the MAC of an event, 64 hexadecimal digits.
+
+    ``previous`` is the MAC of the event before, empty for the first one.
+    """
+    moment = at.astimezone(UTC).isoformat(timespec="microseconds")
+    message = json.dumps(
+        [previous, str(task_id), seq, type_, moment, data],
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+    key = settings.OCTOLLM_HMAC_KEY.encode()
+    return hmac.new(key, b"event\0" + message.encode(), hashlib.sha256).hexdigest()
+
+
+def first_break(task_id: UUID, events: Iterable[Event], *, head: str) -> int | None:
+    """Return the number where a task's chain breaks, or nothing when it holds.
+
+    ``events`` come in order from number 1; ``head`` is the MAC that the task row
+    keeps, so that a missing tail is noticed too (the number after the last one).
+    """
+    previous, expected = "", 1
+    for event in events:
+        mac = sign(
+            previous,
+            task_id=task_id,
+            seq=event.seq,
+            type_=event.type,
+            at=event.at,
+            data=event.data,
+        )
+        if event.seq != expected or not hmac.compare_digest(mac, event.mac):
+            return expected
+        previous, expected = event.mac, expected + 1
+    return None if hmac.compare_digest(previous, head) else expected

@@ -1,0 +1,132 @@
+"""Claim the best ready step, and keep the claims of this process alive."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from octollm.resilience.deadline import StopToken
+from tasks_app.models import Step
+from tasks_app.turn import HEAVY, Claim, Turn
+
+# Rows that a turn is changing at this moment are left for the next renewal: waiting
+# for them could deadlock with the turn, and a lease outlives three renewals.
+_RENEW = """
+UPDATE steps SET lease_until = clock_timestamp() + %(lease)s
+FROM (
+    SELECT id FROM steps WHERE id = ANY(%(steps)s) AND claim_id = ANY(%(claims)s)
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+) mine WHERE steps.id = mine.id
+"""
+_STILL_MINE = """
+SELECT claim_id FROM steps WHERE id = ANY(%(steps)s) AND claim_id = ANY(%(claims)s)
+"""
+
+
+def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
+    """Claim the best ready step of these queues, or nothing.
+
+    The best is the most urgent task's, then that of the owner with the least open
+    steps, then the oldest. Steps whose task is being changed at this moment are
+    passed over; ``has_ready`` tells whether that hid one.
+    """
+    ready = (
+        Step.objects.filter(
+            status=Step.Status.READY, queue__in=queues, run_after__lte=Now()
+        )
+        .select_related("task")
+        .defer(*(f"task__{name}" for name in HEAVY))
+        .order_by("priority_rank", "owner_rank", "id")
+        .select_for_update(of=("task",), skip_locked=True, no_key=True)
+    )
+    with transaction.atomic():
+        step = ready.first()
+        if step is None:
+            return None
+        turn = Turn(step.task)
+        claim = turn.start_step(step, worker=worker)
+        turn.flush()
+        return claim
+
+
+def has_ready(queues: Sequence[str]) -> bool:
+    """Whether a step is ready and due, claimed by nobody."""
+    return Step.objects.filter(
+        status=Step.Status.READY, queue__in=queues, run_after__lte=Now()
+    ).exists()
+
+
+class HeldClaims:
+    """The claims that this process holds, with what stops their work.
+
+    Safe to use from any thread.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lock = threading.Lock()
+        self._held: dict[UUID, tuple[UUID, StopToken]] = {}
+
+    def __len__(self) -> int:
+        """Count the claims held now."""
+        return len(self._held)
+
+    @contextmanager
+    def hold(self, claim: Claim, stop: StopToken) -> Iterator[None]:
+        """Keep a claim renewed while its work runs."""
+        with self._lock:
+            self._held[claim.claim_id] = (claim.step.pk, stop)
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._held[claim.claim_id]
+
+    def renew(self) -> int:
+        """Prolong the leases of all claims in one statement; return how many."""
+        held = self._snapshot()
+        if not held:
+            return 0
+        with connection.cursor() as cursor:
+            lease = timedelta(seconds=settings.OCTOLLM_LEASE_S)
+            cursor.execute(_RENEW, {"lease": lease, **_keys(held)})
+            return cursor.rowcount
+
+    def stop_lost(self) -> int:
+        """Stop the work whose claim is ours no more; return how much that is.
+
+        A claim is lost when its task was cancelled or stopped, or its lease ran out.
+        """
+        held = self._snapshot()
+        if not held:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(_STILL_MINE, _keys(held))
+            mine = {row[0] for row in cursor.fetchall()}
+        lost = [stop for claim_id, (_, stop) in held.items() if claim_id not in mine]
+        for stop in lost:
+            stop.cancel()
+        return len(lost)
+
+    def stop_all(self) -> None:
+        """Stop all work of this process."""
+        for _, stop in self._snapshot().values():
+            stop.cancel()
+
+    def _snapshot(self) -> dict[UUID, tuple[UUID, StopToken]]:
+        with self._lock:
+            return dict(self._held)
+
+
+def _keys(held: dict[UUID, tuple[UUID, StopToken]]) -> dict[str, list[UUID]]:
+    return {"claims": list(held), "steps": [step for step, _ in held.values()]}
+
+
+held_claims = HeldClaims()

@@ -1,0 +1,168 @@
+"""How a task ends: judged, failed, or stopped with what there is.
+
+Called inside a turn; each function closes the task exactly once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from octollm import metrics
+from octollm.types import JSONObject
+from tasks_app.models import Task, Verdict
+from tasks_app.results import Assembly, Finding, assemble
+from tasks_app.steps_read import Draft, draft_result
+from tasks_app.turn import Turn
+
+
+class _JudgedItem(BaseModel):
+    """One verdict as the judge sent it; anything else in the reply is ignored."""
+
+    criterion: str
+    verdict: Literal["met", "not_met", "not_checked"]
+    kind: Literal["criterion", "constraint"] = "criterion"
+    evidence: str = Field(default="", max_length=20_000)
+    method: str = Field(default="", max_length=200)
+    score: float | None = Field(default=None, ge=0, le=1)
+
+
+class _Judgement(BaseModel):
+    verdicts: list[_JudgedItem]
+
+
+def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) -> None:
+    """End a task by the judge's verdicts."""
+    findings = _findings(output, task)
+    assembly = assemble(
+        draft.values,
+        steps=draft.steps,
+        findings=findings,
+        is_partial=not draft.is_whole,
+    )
+    if assembly.is_met:
+        _close(turn, Task.Status.COMPLETED, assembly)
+        return
+    unmet = [f.criterion for f in findings if f.verdict == "not_met"]
+    error: JSONObject = draft.first_error or {
+        "code": "criteria_not_met",
+        "message": f"{len(unmet)} of {len(findings)} criteria are not met.",
+    }
+    reason = "criteria_not_met" if unmet else "work_failed"
+    _close(turn, Task.Status.FAILED, assembly, stop_reason=reason, error=error)
+
+
+def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
+    """End a task that cannot go on, with what its steps left."""
+    _close(
+        turn,
+        Task.Status.FAILED,
+        _unjudged(turn, why="The task failed before it was judged."),
+        stop_reason=stop_reason,
+        error=error,
+    )
+
+
+def close_stopped(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
+    """End a task at a limit, with what its steps left."""
+    _close(
+        turn,
+        Task.Status.FAILED,
+        _unjudged(
+            turn, why=f"The task was stopped before it was judged: {stop_reason}."
+        ),
+        stop_reason=stop_reason,
+        error=error,
+    )
+
+
+def close_cancelled(turn: Turn) -> None:
+    """End a task on its caller's wish, with what its steps left."""
+    _close(
+        turn,
+        Task.Status.CANCELLED,
+        _unjudged(turn, why="The task was cancelled before it was judged."),
+        stop_reason="cancelled",
+    )
+
+
+def _close(
+    turn: Turn,
+    status: Task.Status,
+    assembly: Assembly,
+    *,
+    stop_reason: str = "",
+    error: JSONObject | None = None,
+) -> None:
+    verdicts = [
+        Verdict(
+            kind=finding.kind,
+            position=position,
+            criterion=finding.criterion,
+            verdict=finding.verdict,
+            evidence=finding.evidence,
+            method=finding.method,
+            score=finding.score,
+        )
+        for position, finding in enumerate(assembly.findings)
+    ]
+    turn.close(
+        status,
+        result=assembly.data,
+        confidence=assembly.confidence,
+        verdicts=verdicts,
+        stop_reason=stop_reason,
+        error=error,
+    )
+    elapsed = datetime.now(UTC) - turn.task.created_at
+    metrics.TASKS.labels(status).inc()
+    metrics.TASK_DURATION.labels(status).observe(elapsed.total_seconds())
+
+
+def _unjudged(turn: Turn, *, why: str) -> Assembly:
+    """Assemble what there is; every criterion is not checked, with the reason."""
+    task = Task.objects.get(pk=turn.task.pk)
+    draft = draft_result(task)
+    findings = [
+        Finding(criterion=criterion, verdict="not_checked", evidence=why)
+        for criterion in task.acceptance_criteria
+    ]
+    return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
+
+
+def _findings(output: JSONObject, task: Task) -> tuple[Finding, ...]:
+    """Take the judge's verdicts; what it left out is not checked.
+
+    The criteria are the task's own, in their order: a judge can neither drop nor
+    invent one. Of the constraints those count that it could say something about.
+    """
+    try:
+        items = _Judgement.model_validate(output).verdicts
+    except ValidationError:
+        items = []
+    by_text = {(item.kind, item.criterion): item for item in items}
+    asked = [("criterion", text) for text in task.acceptance_criteria]
+    asked += [("constraint", text) for text in task.constraints]
+    return tuple(
+        _finding(kind, text, by_text.get((kind, text))) for kind, text in asked
+    )
+
+
+def _finding(kind: str, text: str, item: _JudgedItem | None) -> Finding:
+    if item is None:
+        return Finding(
+            kind=kind,
+            criterion=text,
+            verdict="not_checked",
+            evidence="The judge gave no verdict.",
+        )
+    return Finding(
+        kind=kind,
+        criterion=text,
+        verdict=item.verdict,
+        evidence=item.evidence,
+        method=item.method,
+        score=item.score,
+    )

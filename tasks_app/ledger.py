@@ -1,0 +1,208 @@
+"""The ledger: what may be spent, what is held, what was spent.
+
+Only a reservation can be refused. A settlement never is: what a call really cost is
+booked even when it is more than was held, and even after its claim was lost.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db.models import F, Q
+
+from arms.contract import CallPrice, ModelCall, ModelUsage
+from octollm import metrics
+from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
+from tasks_app.models import NANO_PER_USD, Charge, Step
+from tasks_app.turn import Claim, Turn, task_turn
+
+# One dollar per million tokens is 1,000 nano-dollars per token.
+_NANO_PER_TOKEN = 1_000
+
+
+def cost_nano(price: CallPrice, *, input_tokens: int, output_tokens: int) -> int:
+    """Return what tokens cost in nano-dollars, rounded up."""
+    exact = (
+        price.input_per_million * input_tokens
+        + price.output_per_million * output_tokens
+    ) * _NANO_PER_TOKEN
+    return math.ceil(exact)
+
+
+class TaskMeter:
+    """The ``Meter`` of one attempt: its calls are charged to the task."""
+
+    def __init__(self, claim: Claim) -> None:
+        """Belong to one claim."""
+        self._claim = claim
+        self._asked: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def replay(self, request_hash: str) -> str | None:
+        """Return what the step was answered to its nth call of this kind before."""
+        with self._lock:
+            nth = self._asked[request_hash]
+            self._asked[request_hash] += 1
+        replies = (
+            Charge.objects.filter(
+                step=self._claim.step,
+                request_hash=request_hash,
+                state=Charge.State.SETTLED,
+            )
+            .order_by("created_at", "id")
+            .values_list("reply", flat=True)
+        )
+        return replies[nth : nth + 1].first()
+
+    def reserve(self, call: ModelCall) -> UUID:
+        """Hold the worst case: from the step's envelope first, then from the rest."""
+        nano = cost_nano(
+            call.price, input_tokens=call.input_tokens, output_tokens=call.output_tokens
+        )
+        tokens = call.input_tokens + call.output_tokens
+        claim = self._claim
+        with task_turn(claim.step.task_id) as turn:
+            step = Step.objects.filter(
+                pk=claim.step.pk, claim_id=claim.claim_id
+            ).first()
+            if step is None:
+                raise CallCancelledError
+            own_nano = min(nano, step.envelope_nano)
+            own_tokens = min(tokens, step.envelope_tokens)
+            _require_free(turn, nano=nano - own_nano, tokens=tokens - own_tokens)
+            turn.draw(step, nano=own_nano, tokens=own_tokens)
+            turn.hold(nano=nano, tokens=tokens)
+            charge = _held(call, claim, nano=nano, tokens=tokens)
+            charge.save(force_insert=True)
+            turn.event(
+                "charge.held", charge_id=str(charge.pk), nano=nano, tokens=tokens
+            )
+        return charge.pk
+
+    def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
+        """Book what was used; the reply is kept for a resumed step."""
+        with task_turn(self._claim.step.task_id) as turn:
+            charge = Charge.objects.get(pk=charge_id)
+            if charge.state == Charge.State.PRESUMED:
+                _unbook(turn, charge)
+            price = CallPrice(
+                input_per_million=charge.price_input,
+                output_per_million=charge.price_output,
+                source=charge.price_source,
+            )
+            charge.settled_nano = cost_nano(
+                price,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+            )
+            charge.input_tokens = usage.input_tokens
+            charge.output_tokens = usage.output_tokens
+            charge.cached_tokens = usage.cached_tokens
+            charge.is_estimated = usage.is_estimated
+            charge.latency_s = usage.latency_s
+            charge.reply = reply
+            _book(turn, charge, Charge.State.SETTLED)
+        metrics.LLM_TOKENS.labels(charge.model, "input").inc(usage.input_tokens)
+        metrics.LLM_TOKENS.labels(charge.model, "output").inc(usage.output_tokens)
+        metrics.LLM_COST.labels(charge.model).inc(charge.settled_nano / NANO_PER_USD)
+
+    def presume(self, charge_id: UUID) -> None:
+        """Book the worst case of a call whose reply was lost."""
+        with task_turn(self._claim.step.task_id) as turn:
+            charge = _open_charge(charge_id)
+            if charge is not None:
+                _presume(turn, charge)
+
+    def release(self, charge_id: UUID) -> None:
+        """Give back the hold of a call that never left."""
+        with task_turn(self._claim.step.task_id) as turn:
+            charge = _open_charge(charge_id)
+            if charge is not None:
+                _book(turn, charge, Charge.State.RELEASED)
+
+
+def presume_lost(turn: Turn) -> int:
+    """Book at worst case the calls whose attempt is over; return how many."""
+    over = ~Q(step__status=Step.Status.RUNNING) | Q(
+        attempt__lt=F("step__attempt_count")
+    )
+    lost = list(Charge.objects.filter(over, task=turn.task, state=Charge.State.HELD))
+    for charge in lost:
+        _presume(turn, charge)
+    return len(lost)
+
+
+def _presume(turn: Turn, charge: Charge) -> None:
+    charge.settled_nano = charge.held_nano
+    charge.input_tokens = charge.held_tokens
+    charge.is_estimated = True
+    _book(turn, charge, Charge.State.PRESUMED)
+
+
+def _require_free(turn: Turn, *, nano: int, tokens: int) -> None:
+    task = turn.task
+    for limit, need, cap, spent, held in (
+        ("cost", nano, task.max_cost_nano, task.spent_nano, task.held_nano),
+        ("tokens", tokens, task.max_tokens, task.spent_tokens, task.held_tokens),
+    ):
+        if need and spent + need > cap:
+            raise BudgetExceededError(
+                f"The budget's {limit} do not suffice for the next call.", limit=limit
+            )
+        if need and spent + held + need > cap:
+            raise BudgetBusyError(limit=limit)
+
+
+def _held(call: ModelCall, claim: Claim, *, nano: int, tokens: int) -> Charge:
+    return Charge(
+        task_id=claim.step.task_id,
+        step=claim.step,
+        attempt=claim.attempt,
+        purpose=call.purpose,
+        model=call.model,
+        request_hash=call.request_hash,
+        held_nano=nano,
+        held_tokens=tokens,
+        price_input=call.price.input_per_million,
+        price_output=call.price.output_per_million,
+        price_source=call.price.source,
+        price_version=call.price.version,
+    )
+
+
+def _open_charge(charge_id: UUID) -> Charge | None:
+    return Charge.objects.filter(pk=charge_id, state=Charge.State.HELD).first()
+
+
+def _unbook(turn: Turn, charge: Charge) -> None:
+    """Take a presumed booking back, because the true figure came after all."""
+    tokens = charge.input_tokens + charge.output_tokens
+    turn.spend(nano=-charge.settled_nano, tokens=-tokens)
+    turn.hold(nano=charge.held_nano, tokens=charge.held_tokens)
+
+
+def _book(turn: Turn, charge: Charge, state: Charge.State) -> None:
+    """Turn a hold into what was spent, under the task's lock."""
+    tokens = charge.input_tokens + charge.output_tokens
+    charge.state = state
+    charge.settled_at = datetime.now(UTC)
+    charge.save(force_update=True)
+    turn.hold(nano=-charge.held_nano, tokens=-charge.held_tokens)
+    turn.spend(nano=charge.settled_nano, tokens=tokens)
+    turn.event(
+        f"charge.{state}",
+        charge_id=str(charge.pk),
+        nano=charge.settled_nano,
+        tokens=tokens,
+    )
+    if charge.settled_nano > charge.held_nano or tokens > charge.held_tokens:
+        turn.event(
+            "charge.overrun",
+            charge_id=str(charge.pk),
+            nano=charge.settled_nano - charge.held_nano,
+            tokens=tokens - charge.held_tokens,
+        )

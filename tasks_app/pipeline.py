@@ -1,0 +1,309 @@
+"""The story of a task: plan, work, judge; one function per kind of step.
+
+Each takes a claim, does its work without any lock, and records what came of it in
+one short turn. A failure is recorded, not raised: the queue retries nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.conf import settings
+from planner.planning import make_plan
+
+from arms import boundary
+from arms.contract import ArmReply, ArmRequest, ArmServices, StepBudget
+from arms.registry import get_arm
+from octollm import metrics
+from octollm.errors import (
+    BudgetBusyError,
+    BudgetExceededError,
+    CallCancelledError,
+    DeadlineExceededError,
+    OctoLLMError,
+)
+from octollm.resilience.backoff import full_jitter
+from octollm.resilience.deadline import StopToken
+from octollm.types import JSONObject
+from planner.plan import resolve
+from tasks_app import planning, steps_read
+from tasks_app.claims import held_claims
+from tasks_app.finish import close_failed, close_judged, close_stopped
+from tasks_app.ledger import TaskMeter
+from tasks_app.models import Step, Task
+from tasks_app.turn import Claim, Ending, Turn, task_turn
+
+logger = logging.getLogger(__name__)
+_random = random.Random()  # noqa: S311  # spreads retries, guards nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """How many looks are wanted now, and in how many seconds."""
+
+    count: int = 0
+    delay_s: float = 0.0
+
+
+NOTHING = Hints()
+
+
+def run_step(claim: Claim) -> Hints:
+    """Run a claimed step to its recorded end and say how many hints to send."""
+    left = (claim.deadline_at - datetime.now(UTC)).total_seconds()
+    stop = StopToken(left)
+    stages: dict[str, Callable[[Claim, StopToken], Hints]] = {
+        Step.Kind.PLAN: plan,
+        Step.Kind.WORK: work,
+        Step.Kind.JUDGE: judge,
+    }
+    with held_claims.hold(claim, stop):
+        try:
+            return stages[claim.step.kind](claim, stop)
+        except OctoLLMError as error:
+            return _settle_error(claim, error)
+        except Exception:
+            # A bug in one step must not end the loop that runs the others.
+            logger.exception("a step failed unexpectedly")
+            return _record_failure(claim, OctoLLMError(), is_transient=True)
+
+
+def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
+    if isinstance(error, BudgetBusyError):
+        return _wait_for_budget(claim, error)
+    if isinstance(error, BudgetExceededError | DeadlineExceededError):
+        return _stop_task(claim, error)
+    if isinstance(error, CallCancelledError):
+        return _give_back(claim)
+    return _record_failure(claim, error, is_transient=error.is_transient)
+
+
+# The stages -----------------------------------------------------------------------
+def plan(claim: Claim, stop: StopToken) -> Hints:
+    """Make the plan, and insert its steps with the judge at the end."""
+    task = Task.objects.get(pk=claim.step.task_id)
+    made = make_plan(planning.contract_of(task), _services(claim, stop, task))
+    made = planning.screened(made, task_id=task.pk)
+    row, steps = planning.rows_of(made, task)
+    version: JSONObject = {"plan_version": task.plan_version + 1}
+    with task_turn(task.pk) as turn:
+        if not turn.end_attempt(claim, _done(output=version)):
+            return _note_late(claim)
+        turn.add_plan(row, steps)
+        return Hints(count=turn.advance())
+
+
+def work(claim: Claim, stop: StopToken) -> Hints:
+    """Let an arm do one step of the plan."""
+    task = Task.objects.get(pk=claim.step.task_id)
+    outputs = steps_read.outputs_of(task.pk)
+    resolved = resolve(
+        claim.step.input, goal=task.goal, context=task.context, outputs=outputs
+    )
+    request = _request(
+        claim, task, dict(resolved) if isinstance(resolved, dict) else {}
+    )
+    screened = boundary.call(
+        request,
+        arm=get_arm(claim.step.arm),
+        services=_services(claim, stop, task),
+        scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
+    )
+    taint = {*screened.taint, *steps_read.taint_of(task.pk, claim.step.depends_on)}
+    ending = _done_by_arm(screened.reply, taint=tuple(sorted(taint)))
+    with task_turn(task.pk) as turn:
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+        return Hints(count=turn.advance())
+
+
+def judge(claim: Claim, stop: StopToken) -> Hints:
+    """Judge the result against every criterion and constraint, and end the task."""
+    task = Task.objects.get(pk=claim.step.task_id)
+    draft = steps_read.draft_result(task)
+    request = _request(
+        claim,
+        task,
+        {
+            "result": dict(draft.values),
+            "outputs": {s.step_id: s.output for s in draft.steps if s.output},
+            "criteria": list(task.acceptance_criteria),
+            "constraints": list(task.constraints),
+        },
+    )
+    screened = boundary.call(
+        request,
+        arm=get_arm(claim.step.arm),
+        services=_services(claim, stop, task),
+        scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
+    )
+    with task_turn(task.pk) as turn:
+        if not turn.end_attempt(claim, _done_by_arm(screened.reply)):
+            return _note_late(claim)
+        close_judged(turn, draft, screened.reply.output, task=task)
+    return NOTHING
+
+
+# What a stage needs ---------------------------------------------------------------
+def _services(claim: Claim, stop: StopToken, task: Task) -> ArmServices:
+    return ArmServices(meter=TaskMeter(claim), stop=stop, knowledge_scope=task.owner_id)
+
+
+def _request(claim: Claim, task: Task, step_input: JSONObject) -> ArmRequest:
+    criteria = list(task.acceptance_criteria)
+    free = task.max_cost_nano - task.spent_nano - task.held_nano
+    return ArmRequest(
+        request_id=claim.request_id,
+        task_id=task.pk,
+        step_id=claim.step.step_id,
+        attempt=claim.attempt,
+        capability=claim.step.capability,
+        description=claim.step.description,
+        input=step_input,
+        constraints=list(task.constraints),
+        criteria=[criteria[i] for i in claim.step.criteria if i < len(criteria)],
+        budget=StepBudget(
+            max_cost_usd=planning.to_usd(max(0, free) + claim.step.envelope_nano),
+            max_tokens=max(0, task.max_tokens - task.spent_tokens - task.held_tokens)
+            + claim.step.envelope_tokens,
+            deadline_at=claim.deadline_at,
+        ),
+    )
+
+
+def _done(*, output: JSONObject) -> Ending:
+    return Ending(status=Step.Status.DONE, outcome="done", output=output)
+
+
+def _done_by_arm(reply: ArmReply, *, taint: tuple[str, ...] = ()) -> Ending:
+    return Ending(
+        status=Step.Status.DONE,
+        outcome="done",
+        output=reply.output,
+        evidence=reply.evidence,
+        confidence=reply.confidence,
+        confidence_reason=reply.confidence_reason,
+        taint=taint,
+        log=reply.logs,
+        instance="in-process",
+        reason="the only instance",
+    )
+
+
+# How a step can fail ----------------------------------------------------------------
+def _record_failure(claim: Claim, error: OctoLLMError, *, is_transient: bool) -> Hints:
+    """Record a retry, or the step's end and what follows from it."""
+    details: JSONObject = {"code": error.code, "message": error.message}
+    is_last = claim.attempt >= settings.OCTOLLM_MAX_ATTEMPTS
+    if is_transient and not is_last:
+        return _retry(claim, details)
+    status = Step.Status.DEAD if is_transient else Step.Status.FAILED
+    with task_turn(claim.step.task_id) as turn:
+        ending = Ending(status=status, outcome="failed", error=details)
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+        _log_outcome(claim, str(status), error.code)
+        return Hints(count=after_failure(turn, claim.step, details))
+
+
+def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
+    """Skip what depended on a step that will not be done; end the task if need be.
+
+    Returns how many steps became ready.
+    """
+    if step.kind == Step.Kind.WORK:
+        turn.skip_dependants()
+        if steps_read.is_anything_left(turn.task.pk):
+            return turn.advance()
+    close_failed(turn, error, stop_reason=f"{step.kind}_failed")
+    return 0
+
+
+def _retry(claim: Claim, details: JSONObject) -> Hints:
+    delay_s = full_jitter(
+        claim.attempt,
+        base_s=settings.OCTOLLM_RETRY_MIN_S,
+        cap_s=settings.OCTOLLM_RETRY_MAX_S,
+        random=_random,
+    )
+    ending = Ending(
+        status=Step.Status.READY, outcome="retry", error=details, delay_s=delay_s
+    )
+    with task_turn(claim.step.task_id) as turn:
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+    _log_outcome(claim, "retry", str(details["code"]))
+    return Hints(count=1, delay_s=delay_s)
+
+
+def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
+    """Put the step back: what it needs is held by others and may come free."""
+    delay_s = settings.OCTOLLM_RETRY_MIN_S
+    ending = Ending(
+        status=Step.Status.READY,
+        outcome="released",
+        delay_s=delay_s,
+        is_counted=False,
+        error={"code": error.code, "message": error.message},
+    )
+    with task_turn(claim.step.task_id) as turn:
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+    _log_outcome(claim, "released", error.code)
+    return Hints(count=1, delay_s=delay_s)
+
+
+def _give_back(claim: Claim) -> Hints:
+    """Put a step back that was stopped here; a lost claim stays lost.
+
+    Its request id stays with it: nobody knows how far the invocation got.
+    """
+    ending = Ending(
+        status=Step.Status.READY,
+        outcome="released",
+        keeps_request=True,
+        is_counted=False,
+    )
+    with task_turn(claim.step.task_id) as turn:
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+    _log_outcome(claim, "released", "stopped")
+    return Hints(count=1)
+
+
+def _stop_task(claim: Claim, error: OctoLLMError) -> Hints:
+    """End the task with what there is: a limit was reached."""
+    details: JSONObject = {"code": error.code, "message": error.message}
+    limit = getattr(error, "limit", "")
+    with task_turn(claim.step.task_id) as turn:
+        ending = Ending(status=Step.Status.FAILED, outcome="failed", error=details)
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+        _log_outcome(claim, "stopped", error.code)
+        close_stopped(
+            turn, details, stop_reason=f"budget_{limit}" if limit else "deadline"
+        )
+    return NOTHING
+
+
+def _note_late(claim: Claim) -> Hints:
+    _log_outcome(claim, "late", "")
+    return NOTHING
+
+
+def _log_outcome(claim: Claim, outcome: str, code: str) -> None:
+    metrics.CLAIMS.labels(outcome).inc()
+    logger.warning(
+        "a step's attempt ended as %s",
+        outcome,
+        extra={
+            "task_id": str(claim.step.task_id),
+            "step_id": claim.step.step_id,
+            "attempt": claim.attempt,
+            "error_code": code,
+        },
+    )

@@ -1,0 +1,161 @@
+"""A task as its owner sees it: placeholders are revealed here and nowhere stored."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from django.urls import reverse
+
+from octollm.types import JSONObject, JSONValue
+from reflex.vault import reveal
+from tasks_app.models import Plan, Step, Task, TaskResult
+
+# A wish for an answer without personal data, as constraint or criterion.
+_NO_PII = re.compile(
+    r"\b(no|without|free of|exclude|remove|omit|never (show|include|reveal))\b.{0,40}"
+    r"\b(pii|personal(ly)?[ -](data|information|identif\w+))\b",
+    re.IGNORECASE,
+)
+
+
+def forbids_pii(task: Task) -> bool:
+    """Whether the task wants its result without personal data, so none is revealed."""
+    wishes = (*task.constraints, *task.acceptance_criteria)
+    return any(_NO_PII.search(wish) for wish in wishes)
+
+
+def present_task(task: Task) -> JSONObject:
+    """Return the public shape of a task, without its result."""
+    shown = _revealed(
+        task,
+        {
+            "goal": task.goal,
+            "constraints": task.constraints,
+            "acceptance_criteria": task.acceptance_criteria,
+        },
+    )
+    return {
+        "task_id": str(task.pk),
+        "status": task.status,
+        "stage": task.stage,
+        "priority": task.priority,
+        **shown,
+        "budget": {
+            "max_cost_usd": f"{task.max_cost_usd:.6f}",
+            "max_time_seconds": task.max_time_seconds,
+            "max_tokens": task.max_tokens,
+        },
+        "spent": {
+            "cost_usd": f"{task.spent_usd:.9f}",
+            "tokens": task.spent_tokens,
+            "seconds": _seconds(task),
+        },
+        "confidence": None,
+        "error": task.error,
+        "stop_reason": task.stop_reason,
+        "run": task.run,
+        "plan_version": task.plan_version,
+        "created_at": _iso(task.created_at),
+        "updated_at": _iso(task.updated_at),
+        "started_at": _iso(task.started_at),
+        "finished_at": _iso(task.finished_at),
+        "links": links_of(task),
+    }
+
+
+def present_task_with_result(task: Task, result: TaskResult | None) -> JSONObject:
+    """Return the public shape of a task with its latest result."""
+    shown = present_task(task)
+    shown["result"] = present_result_data(task, result) if result else None
+    if result is not None and result.confidence is not None:
+        shown["confidence"] = float(result.confidence)
+    return shown
+
+
+def present_result(task: Task, result: TaskResult) -> JSONObject:
+    """Return the public shape of one result."""
+    return {
+        "id": str(result.pk),
+        "result_data": present_result_data(task, result),
+        "confidence": None if result.confidence is None else float(result.confidence),
+        "created_at": _iso(result.created_at),
+        "run": result.run,
+        "plan_version": result.plan_version,
+    }
+
+
+def present_result_data(task: Task, result: TaskResult) -> JSONValue:
+    """Return the result as the owner may see it."""
+    if forbids_pii(task):
+        return dict(result.result_data)
+    return _revealed(task, result.result_data)
+
+
+def present_plan(task: Task, plan: Plan, steps: list[Step]) -> JSONObject:
+    """Return the public shape of a plan version with its steps in order."""
+    by_id = {step.pk: step for step in steps}
+    ordered = [by_id[pk] for pk in plan.step_ids if pk in by_id]
+    shown = _revealed(
+        task, {"steps": [_step(step) for step in ordered], "result": plan.result}
+    )
+    return {
+        "task_id": str(task.pk),
+        "version": plan.version,
+        "source": plan.source,
+        "recipe": plan.recipe,
+        "model": plan.model,
+        **shown,
+        "repairs": plan.repairs,
+        "unserved": plan.unserved,
+        "total_estimated_cost": f"{plan.total_estimated_cost:.6f}",
+        "total_estimated_time": plan.total_estimated_time,
+        "sum_estimated_time": plan.sum_estimated_time,
+        "created_at": _iso(plan.created_at),
+    }
+
+
+def links_of(task: Task) -> dict[str, JSONValue]:
+    """Return the addresses of a task's parts."""
+    base = reverse("task", args=[task.pk])
+    parts = ("results", "plan", "events", "cancel")
+    return {"self": base, **{part: f"{base}/{part}" for part in parts}}
+
+
+def _step(step: Step) -> JSONObject:
+    return {
+        "step_id": step.step_id,
+        "kind": step.kind,
+        "description": step.description,
+        "arm": step.arm,
+        "capability": step.capability,
+        "depends_on": list(step.depends_on),
+        "input": step.input,
+        "criteria": list(step.criteria),
+        "estimated_cost": f"{step.estimated_cost:.6f}",
+        "estimated_time": step.estimated_time,
+        "status": step.status,
+        "attempt_count": step.attempt_count,
+        "confidence": step.confidence,
+        "error": step.error,
+        "started_at": _iso(step.started_at),
+        "finished_at": _iso(step.finished_at),
+    }
+
+
+def _revealed(task: Task, document: JSONObject) -> dict[str, Any]:
+    shown = reveal(document, scope_ids=(task.pk, task.owner_id), types=None)
+    assert isinstance(shown, dict)  # noqa: S101  # an object stays one
+    return shown
+
+
+def _seconds(task: Task) -> float:
+    if task.started_at is None:
+        return 0.0
+    end = task.finished_at or datetime.now(UTC)
+    return round(max(0.0, (end - task.started_at).total_seconds()), 3)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()

@@ -1,0 +1,130 @@
+"""What one process at a time does so that nothing stays stuck.
+
+Every act is a turn on one task, so two leaders at once do no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from octollm.resilience.models import Worker
+from octollm.types import JSONObject
+from tasks_app.finish import close_stopped
+from tasks_app.ledger import presume_lost
+from tasks_app.models import Charge, Step, Task
+from tasks_app.pipeline import after_failure
+from tasks_app.turn import Turn, task_turn
+
+logger = logging.getLogger(__name__)
+
+# At most so many tasks per tick and kind, so that one tick stays short.
+BATCH = 200
+# A charge whose attempt is over has this long to settle by itself.
+SETTLE_S = 60
+
+
+def tick(send_hints: Callable[[str, int], None]) -> None:
+    """Do all duties once; ``send_hints`` takes a queue and a number of hints."""
+    take_back_lost_steps()
+    stop_overdue_tasks()
+    presume_lost_charges()
+    forget_workers()
+    hint_again(send_hints)
+
+
+def take_back_lost_steps() -> int:
+    """Make steps ready again whose lease ran out, or dead; return how many."""
+    lost = Step.objects.filter(status=Step.Status.RUNNING, lease_until__lt=Now())
+    return _each(lost.values_list("task_id", flat=True)[:BATCH], _take_back)
+
+
+def _take_back(turn: Turn) -> None:
+    lost = Step.objects.filter(
+        task=turn.task, status=Step.Status.RUNNING, lease_until__lt=Now()
+    )
+    for step in list(lost):
+        logger.warning(
+            "a step's lease ran out",
+            extra={"task_id": str(turn.task.pk), "step_id": step.step_id},
+        )
+        error = turn.lose_attempt(step)
+        if error is not None and not turn.task.is_terminal:
+            after_failure(turn, step, error)
+
+
+def stop_overdue_tasks() -> int:
+    """End tasks past their deadline or too long in the queue; return how many."""
+    queue_ttl = timedelta(seconds=settings.OCTOLLM_QUEUE_TTL_S)
+    late = Task.objects.filter(status=Task.Status.PROCESSING, deadline_at__lt=Now())
+    stale = Task.objects.filter(
+        status=Task.Status.PENDING, created_at__lt=Now() - queue_ttl
+    )
+    return _each(
+        late.values_list("pk", flat=True)[:BATCH],
+        _stopper("deadline", "deadline_exceeded", "The task's time is over."),
+    ) + _each(
+        stale.values_list("pk", flat=True)[:BATCH],
+        _stopper("queue_ttl", "queue_ttl", "Nobody started the task in time."),
+    )
+
+
+def _stopper(reason: str, code: str, message: str) -> Callable[[Turn], None]:
+    def stop(turn: Turn) -> None:
+        if not turn.task.is_terminal:
+            error: JSONObject = {"code": code, "message": message}
+            close_stopped(turn, error, stop_reason=reason)
+
+    return stop
+
+
+def presume_lost_charges() -> int:
+    """Book calls at worst case whose attempt is over and that never settled."""
+    over = ~Q(step__status=Step.Status.RUNNING) | Q(
+        attempt__lt=F("step__attempt_count")
+    )
+    lost = Charge.objects.filter(
+        over,
+        state=Charge.State.HELD,
+        created_at__lt=Now() - timedelta(seconds=SETTLE_S),
+    )
+
+    def presume(turn: Turn) -> None:
+        presume_lost(turn)
+
+    return _each(lost.values_list("task_id", flat=True).distinct()[:BATCH], presume)
+
+
+def forget_workers() -> int:
+    """Drop the rows of workers that have been silent for long."""
+    silent = timedelta(seconds=20 * settings.OCTOLLM_LEASE_RENEW_S)
+    return Worker.objects.filter(heartbeat_at__lt=Now() - silent).delete()[0]
+
+
+def hint_again(send_hints: Callable[[str, int], None]) -> None:
+    """Send hints for steps that have been ready for a while: theirs may be lost."""
+    since = timedelta(seconds=settings.OCTOLLM_HINT_AFTER_S)
+    waiting = Step.objects.filter(
+        status=Step.Status.READY, run_after__lt=Now() - since
+    ).values_list("queue", flat=True)[:BATCH]
+    queues = list(waiting)
+    for queue in sorted(set(queues)):
+        send_hints(queue, queues.count(queue))
+
+
+def _each(task_ids: Iterable[UUID], act: Callable[[Turn], None]) -> int:
+    count = 0
+    for task_id in dict.fromkeys(task_ids):
+        try:
+            with task_turn(task_id) as turn:
+                act(turn)
+            count += 1
+        except Task.DoesNotExist:
+            continue
+    return count

@@ -1,0 +1,246 @@
+"""The shapes of the public API of tasks; shape only, no decisions."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+
+from octollm.serializers import StrictSerializer
+from tasks_app.models import Task
+
+MAX_GOAL = 10_000
+MAX_CONTEXT = 50_000
+MAX_METADATA = 10_000
+MAX_LIST = 20
+MAX_LINE = 2_000
+
+
+class TextField(serializers.CharField):
+    """A string, kept as it was written, that says something."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "not_text": "Must be a string.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Keep white space: it is the caller's."""
+        super().__init__(trim_whitespace=False, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Refuse what is no string, and strings that are blank."""
+        if not isinstance(data, str):
+            self.fail("not_text")
+        if not data.strip():
+            self.fail("blank")
+        return str(super().to_internal_value(data))
+
+
+class JSONObjectField(serializers.JSONField):
+    """A JSON object of bounded size, counted in characters of compact JSON."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "not_object": "Must be a JSON object.",
+        "too_long": "Must be at most {limit} characters of JSON.",
+    }
+
+    def __init__(self, *, limit: int, **kwargs: Any) -> None:
+        """Bound the field to ``limit`` characters."""
+        self._limit = limit
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse other JSON than an object, and large ones."""
+        if not isinstance(data, dict):
+            self.fail("not_object")
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > self._limit:
+            self.fail("too_long", limit=self._limit)
+        return data
+
+
+class BudgetSerializer(StrictSerializer):
+    """What a task may use at most."""
+
+    max_cost_usd = serializers.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        min_value=Decimal(0),
+        max_value=Decimal(100),
+        default=Decimal(1),
+        help_text="Dollars, 0 to 100.",
+    )
+    max_time_seconds = serializers.IntegerField(
+        min_value=1, max_value=3600, default=600, help_text="Seconds, 1 to 3,600."
+    )
+    max_tokens = serializers.IntegerField(
+        min_value=1,
+        max_value=100_000,
+        default=10_000,
+        help_text="Model tokens, 1 to 100,000.",
+    )
+
+
+class SubmitSerializer(StrictSerializer):
+    """The body of a submission."""
+
+    unsupported_fields = frozenset({"approval", "plan_only", "plan"})
+
+    goal = TextField(max_length=MAX_GOAL, help_text="What is wanted, in plain words.")
+    constraints = serializers.ListField(
+        child=TextField(max_length=MAX_LINE), max_length=MAX_LIST, default=list
+    )
+    acceptance_criteria = serializers.ListField(
+        child=TextField(max_length=MAX_LINE), max_length=MAX_LIST, default=list
+    )
+    context = JSONObjectField(
+        limit=MAX_CONTEXT, default=dict, help_text="Texts and tables to work on."
+    )
+    priority = serializers.ChoiceField(
+        choices=Task.Priority.choices, default=Task.Priority.MEDIUM
+    )
+    budget = BudgetSerializer(required=False, allow_null=True)
+    task_metadata = JSONObjectField(limit=MAX_METADATA, default=dict)
+    assigned_arm = TextField(
+        max_length=64, required=False, allow_null=True, default=None
+    )
+
+    def validate_budget(self, value: dict[str, Any] | None) -> dict[str, Any]:
+        """Take the defaults for a budget that is null."""
+        return value or _default_budget()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Take the defaults for a budget that is missing."""
+        attrs.setdefault("budget", _default_budget())
+        return attrs
+
+
+def _default_budget() -> dict[str, Any]:
+    serializer = BudgetSerializer(data={})
+    serializer.is_valid(raise_exception=True)
+    budget: dict[str, Any] = serializer.validated_data
+    return budget
+
+
+# What is answered; these describe the schema, the values are made in presenting.py ---
+class AcceptedSerializer(serializers.Serializer[Any]):
+    """The answer to a submission."""
+
+    task_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Task.Status.choices)
+    message = serializers.CharField()
+    links = serializers.DictField(child=serializers.CharField())
+
+
+class SpentSerializer(serializers.Serializer[Any]):
+    """What a task used so far."""
+
+    cost_usd = serializers.DecimalField(max_digits=18, decimal_places=9)
+    tokens = serializers.IntegerField()
+    seconds = serializers.FloatField()
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Why a task failed."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class TaskSummarySerializer(serializers.Serializer[Any]):
+    """A task without its result, as it stands in a list."""
+
+    task_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Task.Status.choices)
+    stage = serializers.ChoiceField(choices=Task.Stage.choices)
+    goal = serializers.CharField()
+    priority = serializers.ChoiceField(choices=Task.Priority.choices)
+    constraints = serializers.ListField(child=serializers.CharField())
+    acceptance_criteria = serializers.ListField(child=serializers.CharField())
+    budget = BudgetSerializer()
+    spent = SpentSerializer()
+    confidence = serializers.FloatField(allow_null=True)
+    error = ErrorSerializer(allow_null=True)
+    stop_reason = serializers.CharField()
+    run = serializers.IntegerField()
+    plan_version = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    links = serializers.DictField(child=serializers.CharField())
+
+
+class TaskSerializer(TaskSummarySerializer):
+    """A task with its latest result."""
+
+    result = serializers.DictField(allow_null=True)
+
+
+class ResultSerializer(serializers.Serializer[Any]):
+    """One result."""
+
+    id = serializers.UUIDField()
+    result_data = serializers.DictField()
+    confidence = serializers.FloatField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    run = serializers.IntegerField()
+    plan_version = serializers.IntegerField()
+
+
+class StepSerializer(serializers.Serializer[Any]):
+    """One step of a plan and how far it is."""
+
+    step_id = serializers.CharField()
+    kind = serializers.CharField()
+    description = serializers.CharField()
+    arm = serializers.CharField()
+    capability = serializers.CharField()
+    depends_on = serializers.ListField(child=serializers.CharField())
+    input = serializers.DictField()
+    criteria = serializers.ListField(child=serializers.IntegerField())
+    estimated_cost = serializers.DecimalField(max_digits=12, decimal_places=6)
+    estimated_time = serializers.FloatField()
+    status = serializers.CharField()
+    attempt_count = serializers.IntegerField()
+    confidence = serializers.FloatField(allow_null=True)
+    error = ErrorSerializer(allow_null=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
+class PlanSerializer(serializers.Serializer[Any]):
+    """The current plan version."""
+
+    task_id = serializers.UUIDField()
+    version = serializers.IntegerField()
+    source = serializers.CharField()
+    recipe = serializers.CharField(allow_blank=True)
+    model = serializers.CharField(allow_blank=True)
+    steps = StepSerializer(many=True)
+    result = serializers.DictField()
+    repairs = serializers.ListField(child=serializers.CharField())
+    unserved = serializers.ListField()
+    total_estimated_cost = serializers.DecimalField(max_digits=12, decimal_places=6)
+    total_estimated_time = serializers.FloatField()
+    sum_estimated_time = serializers.FloatField()
+    created_at = serializers.DateTimeField()
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """One change of a task."""
+
+    seq = serializers.IntegerField()
+    type = serializers.CharField()
+    at = serializers.DateTimeField()
+    data = serializers.DictField()
+
+
+class EventPageSerializer(serializers.Serializer[Any]):
+    """Events in the order of their numbers; ``next`` goes on behind the last."""
+
+    results = EventSerializer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)

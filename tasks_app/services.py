@@ -1,0 +1,192 @@
+"""What a caller may do with tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from reflex.screening import Checkpoint, Screened, screen
+
+from arms.registry import catalogue
+from octollm import metrics
+from octollm.access.models import Owner
+from octollm.errors import (
+    IdempotencyMismatchError,
+    RequestError,
+    TaskRejectedError,
+)
+from octollm.ids import new_id
+from octollm.types import JSONObject
+from reflex.fingerprints import fingerprint
+from reflex.vault import Vault
+from tasks_app.actors import send_hints
+from tasks_app.finish import close_cancelled
+from tasks_app.models import Task
+from tasks_app.pipeline import Hints
+from tasks_app.turn import open_task, task_turn
+
+MAX_KEY_LENGTH = 255
+
+
+class UnknownArmError(RequestError):
+    """The assigned arm is not in the catalogue."""
+
+    code = "unknown_arm"
+
+
+class InvalidIdempotencyKeyError(RequestError):
+    """The Idempotency-Key must be 1 to 255 printable ASCII characters."""
+
+    code = "invalid_idempotency_key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A validated request; its texts are not concealed yet.
+
+    Attributes:
+        texts: goal, constraints, acceptance_criteria, context and task_metadata.
+        idempotency_key: as sent, or ``None``.
+    """
+
+    texts: JSONObject
+    priority: str
+    max_cost_usd: Decimal
+    max_time_seconds: int
+    max_tokens: int
+    assigned_arm: str | None
+    idempotency_key: str | None
+
+    def fingerprint(self) -> str:
+        """Return what tells this request from another under the same key."""
+        return fingerprint(
+            {
+                "texts": self.texts,
+                "priority": self.priority,
+                "budget": [
+                    str(self.max_cost_usd.normalize()),
+                    self.max_time_seconds,
+                    self.max_tokens,
+                ],
+                "assigned_arm": self.assigned_arm,
+            },
+            purpose="request",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The answer to a submission; ``is_replay`` when the task was there before."""
+
+    task_id: UUID
+    is_replay: bool = False
+
+
+def submit_task(owner: Owner, submission: Submission) -> Accepted:
+    """Screen a request and accept it as a task with its first step.
+
+    The hint is sent after the commit; if that fails the task is accepted all the
+    same, and the reaper hints again.
+
+    Raises:
+        TaskRejectedError: the reflex blocked it; only the screening is stored.
+        ScreeningUnavailableError: it cannot be screened; nothing is stored.
+        IdempotencyMismatchError: the key came before with another request.
+        UnknownArmError: ``assigned_arm`` names no arm.
+    """
+    _require_known_arm(submission.assigned_arm)
+    key_mac = _key_mac(owner, submission.idempotency_key)
+    request_mac = submission.fingerprint()
+    if key_mac and (earlier := _earlier(owner, key_mac, request_mac)):
+        return earlier
+    task_id = new_id()
+    screened = screen(
+        submission.texts, checkpoint=Checkpoint.REQUEST, vault=Vault.new(task_id)
+    )
+    if screened.is_blocked:
+        screened.save(scope_id=task_id)
+        raise TaskRejectedError(rule_ids=screened.rule_ids)
+    task = _task(task_id, owner, submission, screened.document)
+    task.idempotency_mac, task.request_mac = key_mac, request_mac
+    try:
+        _store(task, screened)
+    except IntegrityError:
+        # Two requests with one key at the same moment: the other was first.
+        earlier = _earlier(owner, key_mac, request_mac) if key_mac else None
+        if earlier is None:
+            raise
+        return earlier
+    return Accepted(task_id=task_id)
+
+
+def cancel_task(owner: Owner, task_id: UUID) -> None:
+    """End an open task on its caller's wish; what runs is stopped and fenced off.
+
+    Raises:
+        Task.DoesNotExist: the owner has no such task.
+        IllegalStateError: it has ended.
+    """
+    if not Task.objects.filter(pk=task_id, owner=owner).exists():
+        raise Task.DoesNotExist
+    with task_turn(task_id) as turn:
+        turn.require_open()
+        turn.event("task.cancel_requested")
+        close_cancelled(turn)
+
+
+def _store(task: Task, screened: Screened) -> None:
+    with transaction.atomic():
+        screened.save(scope_id=task.pk)
+        open_task(task)
+        transaction.on_commit(lambda: send_hints("default", Hints(count=1)))
+    metrics.TASKS.labels(task.status).inc()
+
+
+def _task(
+    task_id: UUID, owner: Owner, submission: Submission, texts: Mapping[str, Any]
+) -> Task:
+    return Task(
+        id=task_id,
+        owner=owner,
+        goal=texts["goal"],
+        constraints=texts["constraints"],
+        acceptance_criteria=texts["acceptance_criteria"],
+        context=texts["context"],
+        task_metadata=texts["task_metadata"],
+        priority=submission.priority,
+        max_cost_usd=submission.max_cost_usd,
+        max_time_seconds=submission.max_time_seconds,
+        max_tokens=submission.max_tokens,
+        assigned_arm=submission.assigned_arm,
+    )
+
+
+def _require_known_arm(name: str | None) -> None:
+    known = [spec.name for spec in catalogue()]
+    if name is not None and name not in known:
+        raise UnknownArmError(f"assigned_arm must be one of: {', '.join(known)}.")
+
+
+def _key_mac(owner: Owner, key: str | None) -> str | None:
+    if key is None:
+        return None
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise InvalidIdempotencyKeyError
+    return fingerprint(f"{owner.pk}:{key}", purpose="idempotency")
+
+
+def _earlier(owner: Owner, key_mac: str, request_mac: str) -> Accepted | None:
+    task = (
+        Task.objects.filter(owner=owner, idempotency_mac=key_mac)
+        .only("pk", "request_mac")
+        .first()
+    )
+    if task is None:
+        return None
+    if task.request_mac != request_mac:
+        raise IdempotencyMismatchError
+    return Accepted(task_id=task.pk, is_replay=True)

@@ -1,0 +1,133 @@
+"""The SQL of a turn. Only ``turn.py`` uses it, and only under the task's lock.
+
+Each statement does several writes at once where that is safe: the lock was taken
+by a statement before, so the snapshot of this one is newer than the lock. What must
+see the writes of another statement is a statement of its own.
+"""
+
+START_STEP = """
+WITH s AS (
+    UPDATE steps SET
+        status = 'running',
+        claim_id = %(claim_id)s,
+        lease_until = clock_timestamp() + %(lease)s,
+        attempt_count = attempt_count + 1,
+        worker = %(worker)s,
+        started_at = COALESCE(started_at, clock_timestamp()),
+        request_id = COALESCE(request_id, %(request_id)s)
+    WHERE id = %(step)s AND status = 'ready'
+    RETURNING id, attempt_count, request_id
+)
+INSERT INTO attempts (step_id, number, claim_id, request_id, worker, outcome,
+                      started_at, instance, reason, error_code, error_message, log)
+SELECT id, attempt_count, %(claim_id)s, request_id, %(worker)s, 'running',
+       clock_timestamp(), '', '', '', '', ''
+FROM s
+RETURNING number, request_id, started_at
+"""
+
+# One row when the claim was mine, none when it was lost meanwhile.
+END_ATTEMPT = """
+WITH mine AS (
+    SELECT id, envelope_nano, envelope_tokens FROM steps
+    WHERE id = %(step)s AND claim_id = %(claim_id)s AND status = 'running'
+), s AS (
+    UPDATE steps SET
+        status = %(status)s,
+        claim_id = NULL,
+        lease_until = NULL,
+        run_after = clock_timestamp() + %(delay)s,
+        ready_at = CASE WHEN %(is_final)s THEN ready_at ELSE clock_timestamp() END,
+        finished_at = CASE WHEN %(is_final)s THEN clock_timestamp() END,
+        request_id = CASE WHEN %(keeps_request)s THEN request_id END,
+        attempt_count = attempt_count - %(uncounted)s,
+        envelope_nano = CASE WHEN %(is_final)s THEN 0 ELSE steps.envelope_nano END,
+        envelope_tokens = CASE WHEN %(is_final)s THEN 0 ELSE steps.envelope_tokens END,
+        output = %(output)s,
+        evidence = %(evidence)s,
+        confidence = %(confidence)s,
+        confidence_reason = %(confidence_reason)s,
+        taint = %(taint)s,
+        error = %(error)s
+    FROM mine WHERE steps.id = mine.id
+), a AS (
+    UPDATE attempts SET
+        outcome = %(outcome)s,
+        finished_at = clock_timestamp(),
+        instance = %(instance)s,
+        reason = %(reason)s,
+        error_code = %(error_code)s,
+        error_message = %(error_message)s,
+        log = %(log)s
+    FROM mine WHERE attempts.claim_id = %(claim_id)s
+)
+SELECT envelope_nano, envelope_tokens FROM mine
+"""
+
+# A work step turns ready when all it depends on is done; the judge when no work
+# step is open any more. The rank is the owner's open steps, counted up to a bound.
+READY_STEPS = """
+UPDATE steps c SET
+    status = 'ready',
+    ready_at = clock_timestamp(),
+    run_after = clock_timestamp(),
+    owner_rank = (
+        SELECT count(*) FROM (
+            SELECT 1 FROM steps o
+            WHERE o.owner_id = c.owner_id AND o.status IN ('ready', 'running')
+            LIMIT 1000
+        ) open_steps
+    )
+WHERE c.task_id = %(task)s AND c.status = 'waiting' AND CASE c.kind
+    WHEN 'judge' THEN NOT EXISTS (
+        SELECT 1 FROM steps p WHERE p.task_id = c.task_id AND p.kind = 'work'
+        AND p.status IN ('waiting', 'ready', 'running'))
+    ELSE NOT EXISTS (
+        SELECT 1 FROM steps p WHERE p.task_id = c.task_id
+        AND p.step_id = ANY(c.depends_on) AND p.status <> 'done')
+    END
+RETURNING c.step_id
+"""
+
+# Again and again until nothing changes: what depends on a step that will not be
+# done will not be done either.
+SKIP_STEPS = """
+WITH RECURSIVE lost AS (
+    SELECT step_id FROM steps
+    WHERE task_id = %(task)s AND status IN ('failed', 'dead', 'skipped')
+    UNION
+    SELECT c.step_id FROM steps c JOIN lost ON lost.step_id = ANY(c.depends_on)
+    WHERE c.task_id = %(task)s AND c.status = 'waiting' AND c.kind = 'work'
+), skipped AS (
+    UPDATE steps SET status = 'skipped', finished_at = clock_timestamp(),
+                     envelope_nano = 0, envelope_tokens = 0
+    FROM (SELECT id, envelope_nano, envelope_tokens FROM steps
+          WHERE task_id = %(task)s AND status = 'waiting' AND kind = 'work'
+          AND step_id IN (SELECT step_id FROM lost)) old
+    WHERE steps.id = old.id
+    RETURNING steps.step_id, old.envelope_nano AS nano, old.envelope_tokens AS tokens
+)
+SELECT step_id, nano, tokens FROM skipped ORDER BY step_id
+"""
+
+# What is open when a task ends. Its envelopes go back; held charges stay held until
+# their calls settle.
+CANCEL_STEPS = """
+WITH old AS (
+    SELECT id, claim_id, envelope_nano, envelope_tokens FROM steps
+    WHERE task_id = %(task)s AND status IN ('waiting', 'ready', 'running')
+), s AS (
+    UPDATE steps SET status = 'cancelled', claim_id = NULL, lease_until = NULL,
+                     finished_at = clock_timestamp(),
+                     envelope_nano = 0, envelope_tokens = 0
+    FROM old WHERE steps.id = old.id
+    RETURNING steps.step_id
+), a AS (
+    UPDATE attempts SET outcome = 'cancelled', finished_at = clock_timestamp()
+    FROM old WHERE attempts.claim_id = old.claim_id
+)
+SELECT array_agg(s.step_id ORDER BY s.step_id),
+       (SELECT COALESCE(sum(envelope_nano), 0) FROM old),
+       (SELECT COALESCE(sum(envelope_tokens), 0) FROM old)
+FROM s
+"""

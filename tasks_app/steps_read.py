@@ -1,0 +1,108 @@
+"""What a stage reads of a task's steps; nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from octollm.errors import MissingInputError
+from octollm.types import JSONObject, JSONValue
+from planner.plan import resolve
+from tasks_app.models import Plan, Step, Task
+from tasks_app.results import StepOutcome
+
+OPEN = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A result before it is judged: the plan's keys, and how each step ended."""
+
+    values: Mapping[str, JSONValue]
+    steps: tuple[StepOutcome, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every work step is done."""
+        return bool(self.steps) and all(s.output is not None for s in self.steps)
+
+    @property
+    def first_error(self) -> JSONObject | None:
+        """Why the first step that failed did."""
+        return next((s.error for s in self.steps if s.error), None)
+
+
+def outputs_of(task_id: UUID) -> dict[str, JSONObject]:
+    """Return the outputs of the task's finished work steps by step id."""
+    return dict(
+        Step.objects.filter(
+            task_id=task_id, kind=Step.Kind.WORK, status=Step.Status.DONE
+        ).values_list("step_id", "output")
+    )
+
+
+def taint_of(task_id: UUID, step_ids: Sequence[str]) -> set[str]:
+    """Return the marks that steps pass on to those that depend on them."""
+    if not step_ids:
+        return set()
+    taints = Step.objects.filter(task_id=task_id, step_id__in=step_ids).values_list(
+        "taint", flat=True
+    )
+    return {mark for taint in taints for mark in taint}
+
+
+def is_anything_left(task_id: UUID) -> bool:
+    """Whether a work step is open still, or done and so worth judging."""
+    return Step.objects.filter(
+        task_id=task_id, kind=Step.Kind.WORK, status__in=(*OPEN, Step.Status.DONE)
+    ).exists()
+
+
+def draft_result(task: Task) -> Draft:
+    """Put together what the steps of the current plan left, whole or not."""
+    plan = Plan.objects.filter(task_id=task.pk, version=task.plan_version).first()
+    if plan is None:
+        return Draft(values={}, steps=())
+    rows = {
+        step.pk: step
+        for step in Step.objects.filter(task_id=task.pk, kind=Step.Kind.WORK).only(
+            "step_id",
+            "status",
+            "output",
+            "confidence",
+            "confidence_reason",
+            "error",
+        )
+    }
+    steps = tuple(_outcome(rows[pk]) for pk in plan.step_ids if pk in rows)
+    outputs = {s.step_id: s.output for s in steps if s.output is not None}
+    values = {
+        key: value
+        for key, reference in plan.result.items()
+        for value in _resolved(reference, task, outputs)
+    }
+    return Draft(values=values, steps=steps)
+
+
+def _outcome(step: Step) -> StepOutcome:
+    return StepOutcome(
+        step_id=step.step_id,
+        status=step.status,
+        output=step.output if step.status == Step.Status.DONE else None,
+        confidence=step.confidence,
+        confidence_reason=step.confidence_reason,
+        error=step.error,
+    )
+
+
+def _resolved(
+    reference: JSONValue, task: Task, outputs: Mapping[str, JSONObject]
+) -> list[JSONValue]:
+    """Return the value in a list, or nothing in one: a partial result lacks keys."""
+    try:
+        return [
+            resolve(reference, goal=task.goal, context=task.context, outputs=outputs)
+        ]
+    except MissingInputError:
+        return []

@@ -1,0 +1,93 @@
+"""An arm for tests: answers at once, fails, or waits until a file appears.
+
+It runs inside real worker processes, so what it is told comes with the step's input
+and what it did is seen in the file system: one file per execution.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from arms.contract import (
+    ArmReply,
+    ArmRequest,
+    ArmServices,
+    ArmSpec,
+    Capability,
+    Health,
+)
+from octollm.errors import ArmError, ArmUnavailableError
+from octollm.types import JSONValue
+
+_ANY: dict[str, JSONValue] = {"type": "object"}
+_VALUE: dict[str, JSONValue] = {
+    "type": "object",
+    "properties": {"value": {}, "started": {}, "ended": {}},
+}
+
+
+def _capability(name: str, description: str) -> Capability:
+    return Capability(
+        name=name,
+        description=description,
+        input_schema=_ANY,
+        output_schema=_VALUE,
+        seconds=0.1,
+    )
+
+
+class GateArm:
+    """Echoes its input, or waits at a gate."""
+
+    spec = ArmSpec(
+        name="gate",
+        version="1",
+        description="Waits and echoes, for tests.",
+        is_repeatable=True,
+        sees=frozenset({"EMAIL"}),
+        capabilities=(
+            _capability("echo", "Gives back value."),
+            _capability("wait", "Waits until the file `gate` exists."),
+            _capability("fail", "Fails for good."),
+            _capability("flake", "Fails until it has been tried `times` times."),
+            _capability("crash", "Raises what an arm should not."),
+        ),
+    )
+
+    def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
+        """Do what the capability says."""
+        started = time.time()
+        if request.capability == "fail":
+            raise ArmError("It failed for good.", arm_name="gate")
+        if request.capability == "crash":
+            raise ZeroDivisionError(str(request.input.get("value")))
+        if request.capability == "flake" and request.attempt <= int(
+            str(request.input["times"])
+        ):
+            raise ArmUnavailableError("Not now.", arm_name="gate")
+        if request.capability == "wait":
+            _wait(request, services)
+        return ArmReply(
+            output={
+                "value": request.input.get("value"),
+                "started": started,
+                "ended": time.time(),
+            },
+            confidence=1.0,
+            confidence_reason="an echo is exact",
+        )
+
+    def check(self) -> Health:
+        """Be well."""
+        return Health(is_healthy=True)
+
+
+def _wait(request: ArmRequest, services: ArmServices) -> None:
+    """Leave a mark that names this process, then wait for the gate."""
+    gate = Path(str(request.input["gate"]))
+    gate.with_name(f"{gate.name}.{request.step_id}.{os.getpid()}").touch()
+    while not gate.exists():
+        services.stop.check()
+        time.sleep(0.01)
