@@ -21,7 +21,7 @@ class Document(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     owner_scope = models.UUIDField()
-    collection = models.CharField(max_length=100)
+    collection = models.CharField(max_length=300)
     title = models.CharField(max_length=1_000)
     metadata = models.JSONField(default=dict)
     content_mac = models.CharField(max_length=64)
