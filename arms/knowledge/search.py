@@ -231,7 +231,8 @@ def _best(names: Mapping[Key, str], goal_words: GoalWords, *, enough: int) -> li
     phrases = list(goal_words.phrases())
     stems = _stems_of_names(list(names.values()))
     scores = {
-        key: _match(of_name, phrases) for key, of_name in zip(names, stems, strict=True)
+        key: _match(of_name, phrases, enough=enough)
+        for key, of_name in zip(names, stems, strict=True)
     }
     best = max(scores.values(), default=(0, 0))
     return [key for key, score in scores.items() if score == best and score[0]]
