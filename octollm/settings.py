@@ -57,7 +57,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_dramatiq",
-    "django_filters",
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -95,9 +96,9 @@ class HeldClaims:
         if not held:
             return 0
         with connection.cursor() as cursor:
-            lease = timedelta(seconds=settings.OCTOLLM_LEASE_S)
+            lease: Any = timedelta(seconds=settings.OCTOLLM_LEASE_S)
             cursor.execute(_RENEW, {"lease": lease, **_keys(held)})
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def stop_lost(self) -> int:
         """Stop the work whose claim is ours no more; return how much that is.
@@ -125,7 +126,7 @@ class HeldClaims:
             return dict(self._held)
 
 
-def _keys(held: dict[UUID, tuple[UUID, StopToken]]) -> dict[str, list[UUID]]:
+def _keys(held: dict[UUID, tuple[UUID, StopToken]]) -> dict[str, Any]:
     return {"claims": list(held), "steps": [step for step, _ in held.values()]}
 
 

@@ -142,7 +142,9 @@ def _findings(output: JSONObject, task: Task) -> tuple[Finding, ...]:
         items = _Judgement.model_validate(output).verdicts
     except ValidationError:
         items = []
-    by_text = {(item.kind, item.criterion): item for item in items}
+    by_text: dict[tuple[str, str], _JudgedItem] = {
+        (item.kind, item.criterion): item for item in items
+    }
     asked = [("criterion", text) for text in task.acceptance_criteria]
     asked += [("constraint", text) for text in task.constraints]
     return tuple(

@@ -97,7 +97,7 @@ def assemble(
     )
 
 
-def _finding(finding: Finding) -> JSONObject:
+def _finding(finding: Finding) -> JSONValue:
     return {
         "criterion": finding.criterion,
         "verdict": finding.verdict,

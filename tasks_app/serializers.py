@@ -95,7 +95,7 @@ class SubmitSerializer(StrictSerializer):
     acceptance_criteria = serializers.ListField(
         child=TextField(max_length=MAX_LINE), max_length=MAX_LIST, default=list
     )
-    context = JSONObjectField(
+    context = JSONObjectField(  # type: ignore[assignment]  # a field's name, not the property
         limit=MAX_CONTEXT, default=dict, help_text="Texts and tables to work on."
     )
     priority = serializers.ChoiceField(
@@ -122,6 +122,37 @@ def _default_budget() -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
     budget: dict[str, Any] = serializer.validated_data
     return budget
+
+
+class NoQuerySerializer(StrictSerializer):
+    """The query of an address that takes none; ``format`` chooses the renderer."""
+
+    unsupported_fields = frozenset({"wait"})
+
+    format = serializers.CharField(required=False)
+
+
+class TaskQuerySerializer(StrictSerializer):
+    """What a list of tasks may be narrowed to; a choice may be given repeatedly."""
+
+    format = serializers.CharField(required=False)
+    cursor = serializers.CharField(required=False)
+    page_size = serializers.CharField(required=False)
+    status = serializers.MultipleChoiceField(choices=Task.Status.choices, default=set)
+    stage = serializers.MultipleChoiceField(choices=Task.Stage.choices, default=set)
+    priority = serializers.MultipleChoiceField(choices=Task.Priority.choices, default=set)
+    created_after = serializers.DateTimeField(required=False)
+    created_before = serializers.DateTimeField(required=False)
+    q = serializers.CharField(required=False, max_length=200)
+
+
+class EventQuerySerializer(StrictSerializer):
+    """Where a list of events goes on."""
+
+    format = serializers.CharField(required=False)
+    after = serializers.IntegerField(
+        min_value=0, max_value=2**31 - 1, default=0, help_text="The last seq seen."
+    )
 
 
 # What is answered; these describe the schema, the values are made in presenting.py ---
@@ -216,7 +247,7 @@ class PlanSerializer(serializers.Serializer[Any]):
 
     task_id = serializers.UUIDField()
     version = serializers.IntegerField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # a field's name
     recipe = serializers.CharField(allow_blank=True)
     model = serializers.CharField(allow_blank=True)
     steps = StepSerializer(many=True)
@@ -235,7 +266,7 @@ class EventSerializer(serializers.Serializer[Any]):
     seq = serializers.IntegerField()
     type = serializers.CharField()
     at = serializers.DateTimeField()
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]  # a field's name
 
 
 class EventPageSerializer(serializers.Serializer[Any]):

@@ -35,11 +35,13 @@ class Draft:
 
 def outputs_of(task_id: UUID) -> dict[str, JSONObject]:
     """Return the outputs of the task's finished work steps by step id."""
-    return dict(
-        Step.objects.filter(
-            task_id=task_id, kind=Step.Kind.WORK, status=Step.Status.DONE
-        ).values_list("step_id", "output")
+    done = Step.objects.filter(
+        task_id=task_id, kind=Step.Kind.WORK, status=Step.Status.DONE
     )
+    return {
+        step_id: output or {}
+        for step_id, output in done.values_list("step_id", "output")
+    }
 
 
 def taint_of(task_id: UUID, step_ids: Sequence[str]) -> set[str]:

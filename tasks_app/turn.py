@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -23,7 +23,8 @@ from octollm.types import JSONObject
 from tasks_app import chain, statements
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
-Status, Stage = Task.Status, Task.Stage
+Status: TypeAlias = Task.Status
+Stage: TypeAlias = Task.Stage
 
 # What a turn never needs and may be large.
 HEAVY = ("goal", "context", "constraints", "acceptance_criteria", "task_metadata")
@@ -391,7 +392,7 @@ class Turn:
             "event_head": self.task.event_head,
         }
         assignments = ", ".join(f"{name} = %({name})s" for name in columns)
-        values = {
+        values: dict[str, Any] = {
             name: Jsonb(value) if isinstance(value, dict) else value
             for name, value in columns.items()
         }
@@ -408,7 +409,7 @@ class Turn:
     def _rows(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
-            return cursor.fetchall()
+            return cast(list[tuple[Any, ...]], cursor.fetchall())
 
     def _row(self, sql: str, **parameters: Any) -> tuple[Any, ...] | None:
         rows = self._rows(sql, **parameters)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
-import django_filters
 from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -18,14 +16,18 @@ from rest_framework.views import APIView
 from octollm.access.callers import owner_of
 from octollm.errors import OctoLLMError
 from octollm.pagination import NewestFirstPagination
+from octollm.serializers import StrictSerializer
 from tasks_app import presenting, services
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.serializers import (
     AcceptedSerializer,
     EventPageSerializer,
+    EventQuerySerializer,
+    NoQuerySerializer,
     PlanSerializer,
     ResultSerializer,
     SubmitSerializer,
+    TaskQuerySerializer,
     TaskSerializer,
     TaskSummarySerializer,
 )
@@ -91,45 +93,21 @@ def _submission(body: dict[str, Any], request: Request) -> services.Submission:
     )
 
 
-class TaskFilter(django_filters.FilterSet):
-    """What a list of tasks may be narrowed to."""
-
-    status = django_filters.MultipleChoiceFilter(choices=Task.Status.choices)
-    stage = django_filters.MultipleChoiceFilter(choices=Task.Stage.choices)
-    priority = django_filters.MultipleChoiceFilter(choices=Task.Priority.choices)
-    created_after = django_filters.IsoDateTimeFilter("created_at", "gte")
-    created_before = django_filters.IsoDateTimeFilter("created_at", "lt")
-    q = django_filters.CharFilter("goal", "icontains", label="Words of the goal")
-
-    class Meta:
-        """Nothing but what is named above."""
-
-        model = Task
-        fields: ClassVar[list[str]] = []
-
-
 class TaskListView(APIView):
     """List the caller's tasks, newest first."""
 
-    filterset_class = TaskFilter
     pagination_class = NewestFirstPagination
-    PARAMETERS: ClassVar[set[str]] = {*TaskFilter.base_filters, "cursor", "page_size"}
 
     @extend_schema(
-        responses=TaskSummarySerializer(many=True),
-        parameters=[
-            OpenApiParameter(name, str, description=filter_.label or "")
-            for name, filter_ in TaskFilter.base_filters.items()
-        ],
+        responses=TaskSummarySerializer(many=True), parameters=[TaskQuerySerializer]
     )
     def get(self, request: Request) -> Response:
         """Return one page."""
-        refuse_strange_parameters(request, self.PARAMETERS)
-        filtered = TaskFilter(request.query_params, queryset=own_tasks(request))
-        if not filtered.is_valid():
-            raise ValidationError(filtered.errors)
+        query = query_of(request, TaskQuerySerializer)
         pagination = self.pagination_class()
-        tasks = pagination.paginate_queryset(filtered.qs, request, self)
+        tasks = pagination.paginate_queryset(
+            narrowed(own_tasks(request), query), request, self
+        )
         return pagination.get_paginated_response(
             [presenting.present_task(task) for task in tasks]
         )
@@ -141,7 +119,7 @@ class TaskView(APIView):
     @extend_schema(responses=TaskSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Return the task with its latest result."""
-        refuse_strange_parameters(request, set())
+        query_of(request, NoQuerySerializer)
         task = own_task(request, task_id)
         result = TaskResult.objects.filter(task=task).order_by("-run").first()
         return Response(presenting.present_task_with_result(task, result))
@@ -175,15 +153,11 @@ class PlanView(APIView):
 class EventsView(APIView):
     """Show what happened to a task."""
 
-    @extend_schema(
-        responses=EventPageSerializer,
-        parameters=[OpenApiParameter("after", int, description="The last seq seen.")],
-    )
+    @extend_schema(responses=EventPageSerializer, parameters=[EventQuerySerializer])
     def get(self, request: Request, task_id: UUID) -> Response:
         """Return the events behind ``after`` in their order."""
-        refuse_strange_parameters(request, {"after"})
+        after = query_of(request, EventQuerySerializer)["after"]
         task = own_task(request, task_id)
-        after = _sequence_number(request.query_params.get("after", "0"))
         rows = list(
             TaskEvent.objects.filter(task=task, seq__gt=after).values(
                 "seq", "type", "at", "data"
@@ -228,24 +202,28 @@ def own_task(request: Request, task_id: UUID) -> Task:
     return task
 
 
-def refuse_strange_parameters(request: Request, known: set[str]) -> None:
-    """Refuse query parameters that would be ignored.
+def query_of(request: Request, serializer: type[StrictSerializer]) -> dict[str, Any]:
+    """Return the validated query parameters.
 
     Raises:
-        ValidationError: ``unsupported_field`` for what the API names and this
-            version does not have, ``unknown_field`` for the rest.
+        ValidationError: one is not known, not supported yet, or not valid.
     """
-    for name in request.query_params:
-        if name in ("wait",):
-            detail = ErrorDetail("Not supported yet.", "unsupported_field")
-            raise ValidationError({name: [detail]})
-        if name not in {*known, "format"}:
-            detail = ErrorDetail("A query parameter is not known.", "unknown_field")
-            raise ValidationError({"query": [detail]})
+    query = serializer(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    values: dict[str, Any] = query.validated_data
+    return values
 
 
-def _sequence_number(text: str) -> int:
-    if text.isascii() and text.isdecimal() and len(text) < 10:
-        return int(text)
-    detail = ErrorDetail("Must be a number from 0.", "invalid")
-    raise ValidationError({"after": [detail]})
+def narrowed(tasks: QuerySet[Task], query: dict[str, Any]) -> QuerySet[Task]:
+    """Return the tasks that a query asks for."""
+    for name in ("status", "stage", "priority"):
+        if query[name]:
+            tasks = tasks.filter(**{f"{name}__in": query[name]})
+    for name, lookup in (
+        ("created_after", "created_at__gte"),
+        ("created_before", "created_at__lt"),
+        ("q", "goal__icontains"),
+    ):
+        if name in query:
+            tasks = tasks.filter(**{lookup: query[name]})
+    return tasks

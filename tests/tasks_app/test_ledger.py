@@ -1,0 +1,259 @@
+"""The ledger: what may be held, what is booked, and that nothing is lost."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from django.db import connections
+
+from arms.contract import CallPrice, ModelCall, ModelUsage
+from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
+from tasks_app.ledger import TaskMeter, cost_nano, presume_lost
+from tasks_app.models import Charge, Step, Task
+from tasks_app.turn import Claim, task_turn
+from tests.builders import (
+    claim_of,
+    finish_step,
+    make_planned_task,
+    make_step,
+    make_task,
+)
+
+pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+
+PRICE = CallPrice(
+    input_per_million=Decimal("2"), output_per_million=Decimal("10"), source="tests"
+)
+
+
+def call(input_tokens: int = 1000, output_tokens: int = 500, **over) -> ModelCall:
+    fields = {"purpose": "planning", "model": "m", "request_hash": "h", "price": PRICE}
+    return ModelCall(
+        input_tokens=input_tokens, output_tokens=output_tokens, **(fields | over)
+    )
+
+
+def usage(input_tokens: int = 100, output_tokens: int = 50) -> ModelUsage:
+    return ModelUsage(input_tokens=input_tokens, output_tokens=output_tokens)
+
+
+def claimed(**overrides) -> tuple[Task, Claim, TaskMeter]:
+    task = make_task(**overrides)
+    claim = claim_of(task, "plan")
+    return task, claim, TaskMeter(claim)
+
+
+def books(task: Task) -> tuple[int, int, int, int]:
+    task.refresh_from_db()
+    return task.spent_nano, task.held_nano, task.spent_tokens, task.held_tokens
+
+
+def test_price_is_exact_in_nano_dollars_and_rounded_up():
+    tiny = CallPrice(
+        input_per_million=Decimal("0.0005"), output_per_million=Decimal(0), source="t"
+    )
+
+    assert cost_nano(PRICE, input_tokens=1_000_000, output_tokens=0) == 2_000_000_000
+    assert cost_nano(PRICE, input_tokens=1, output_tokens=1) == 12_000
+    assert cost_nano(tiny, input_tokens=1, output_tokens=0) == 1
+
+
+def test_reservation_holds_the_worst_case():
+    task, _, meter = claimed()
+
+    meter.reserve(call())
+
+    assert books(task) == (0, 7_000_000, 0, 1500)
+
+
+def test_settlement_books_what_was_used_and_frees_the_rest():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+
+    meter.settle(charge_id, usage(), "reply")
+
+    assert books(task) == (700_000, 0, 150, 0)
+    assert Charge.objects.get().state == "settled"
+
+
+def test_lost_reply_is_booked_at_the_worst_case():
+    task, _, meter = claimed()
+
+    meter.presume(meter.reserve(call()))
+
+    assert books(task) == (7_000_000, 0, 1500, 0)
+
+
+def test_true_figure_corrects_a_presumed_one():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+    meter.presume(charge_id)
+
+    meter.settle(charge_id, usage(), "reply")
+
+    assert books(task) == (700_000, 0, 150, 0)
+
+
+def test_call_that_never_left_costs_nothing():
+    task, _, meter = claimed()
+
+    meter.release(meter.reserve(call()))
+
+    assert books(task) == (0, 0, 0, 0)
+
+
+def test_more_than_the_cap_is_refused_for_good():
+    task, _, meter = claimed(max_cost_usd=Decimal("0.005"))
+
+    with pytest.raises(BudgetExceededError) as caught:
+        meter.reserve(call())
+
+    assert (caught.value.limit, caught.value.is_transient) == ("cost", False)
+    assert books(task) == (0, 0, 0, 0)
+
+
+def test_more_tokens_than_the_cap_are_refused_for_good():
+    _, _, meter = claimed(max_tokens=1000)
+
+    with pytest.raises(BudgetExceededError) as caught:
+        meter.reserve(call())
+
+    assert caught.value.limit == "tokens"
+
+
+def test_what_others_hold_is_refused_for_now():
+    _, _, meter = claimed(max_cost_usd=Decimal("0.010"))
+    meter.reserve(call())
+
+    with pytest.raises(BudgetBusyError):
+        meter.reserve(call(request_hash="other"))
+
+
+def test_overrun_is_booked_and_told():
+    task, _, meter = claimed(max_cost_usd=Decimal("0.007"))
+    charge_id = meter.reserve(call())
+
+    meter.settle(charge_id, usage(5000, 5000), "reply")
+
+    assert books(task) == (60_000_000, 0, 10_000, 0)
+    assert task.events.filter(type="charge.overrun").count() == 1
+
+
+def test_envelope_is_drawn_before_what_is_free():
+    task = make_planned_task(
+        make_step("a", envelope_nano=5_000_000, envelope_tokens=1000),
+        max_cost_usd=Decimal("0.008"),
+    )
+    meter = TaskMeter(claim_of(task, "a"))
+
+    meter.reserve(call())
+
+    assert books(task) == (0, 7_000_000, 0, 1500)
+    assert Step.objects.get(task=task, step_id="a").envelope_nano == 0
+
+
+def test_envelope_of_another_step_cannot_be_taken():
+    task = make_planned_task(
+        make_step("a"),
+        make_step("b", envelope_nano=5_000_000),
+        max_cost_usd=Decimal("0.008"),
+    )
+
+    with pytest.raises(BudgetBusyError):
+        TaskMeter(claim_of(task, "a")).reserve(call())
+
+
+def test_lost_claim_reserves_nothing():
+    task, claim, meter = claimed()
+    with task_turn(task.pk) as turn:
+        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+
+    with pytest.raises(CallCancelledError):
+        meter.reserve(call())
+
+
+def test_settlement_is_booked_though_the_claim_was_lost():
+    task, claim, meter = claimed()
+    charge_id = meter.reserve(call())
+    with task_turn(task.pk) as turn:
+        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+
+    meter.settle(charge_id, usage(), "reply")
+
+    assert books(task) == (700_000, 0, 150, 0)
+
+
+def test_settlement_is_booked_though_the_task_has_ended():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+    with task_turn(task.pk) as turn:
+        turn.close(Task.Status.CANCELLED, result={})
+
+    meter.settle(charge_id, usage(), "reply")
+
+    assert books(task) == (700_000, 0, 150, 0)
+
+
+def test_charge_of_a_dead_worker_is_presumed():
+    task, claim, meter = claimed()
+    meter.reserve(call())
+    with task_turn(task.pk) as turn:
+        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+        assert presume_lost(turn) == 1
+
+    assert books(task) == (7_000_000, 0, 1500, 0)
+
+
+def test_resumed_step_replays_what_it_paid_for_in_order():
+    task, claim, meter = claimed()
+    for reply in ("first", "second"):
+        meter.settle(meter.reserve(call()), usage(), reply)
+    with task_turn(task.pk) as turn:
+        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+    resumed = TaskMeter(claim_of(task, "plan"))
+
+    replies = [resumed.replay("h") for _ in range(3)]
+
+    assert replies == ["first", "second", None]
+    assert resumed.replay("another") is None
+
+
+def test_end_of_a_step_leaves_its_running_charge_held():
+    task = make_planned_task(make_step("a", envelope_nano=7_000_000))
+    claim = claim_of(task, "a")
+    TaskMeter(claim).reserve(call())
+    with task_turn(task.pk) as turn:
+        turn.close(Task.Status.FAILED, result={})
+
+    assert books(task)[1] == 7_000_000
+
+
+def test_finished_plan_step_holds_nothing():
+    task = make_task()
+    finish_step(task, "plan")
+
+    assert books(task) == (0, 0, 0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sixteen_writers_never_hold_more_than_the_cap():
+    task, claim, _ = claimed(max_cost_usd=Decimal("0.05"), max_tokens=100_000)
+
+    def reserve(number: int) -> int:
+        try:
+            TaskMeter(claim).reserve(call(request_hash=str(number)))
+            return 1
+        except BudgetBusyError:
+            return 0
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(16) as pool:
+        granted = sum(pool.map(reserve, range(16)))
+
+    spent, held, _, _ = books(task)
+    assert granted == 7
+    assert spent + held == 49_000_000
+    assert Charge.objects.filter(state="held").count() == 7
