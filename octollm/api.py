@@ -154,9 +154,11 @@ class ProblemHandler(ExceptionHandler):
         self, exc: exceptions.APIException, response: Response
     ) -> None:
         """Log what a person should look at; never what was sent."""
-        super().report_exception(exc, response)
         if not status.is_server_error(exc.status_code):
             return
+        if not isinstance(exc, ProblemError):
+            # Sends the signal that monitors of errors listen to.
+            super().report_exception(exc, response)
         is_outage = exc.status_code == status.HTTP_503_SERVICE_UNAVAILABLE
         logger.log(
             logging.WARNING if is_outage else logging.ERROR,

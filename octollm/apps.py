@@ -12,8 +12,8 @@ class OctoLLMConfig(AppConfig):
 
     def ready(self) -> None:
         """Register what other modules look up by name."""
-        # Here, because both need the app registry that is being filled just now.
-        from octollm import health, openapi  # noqa: F401
+        # Here, because they need the app registry that is being filled just now.
+        from octollm import checks, health, openapi  # noqa: F401
 
         health.register("database", "octollm.health.is_database_ready")
         health.register("migrations", "octollm.health.are_migrations_applied")

@@ -8,13 +8,37 @@ from __future__ import annotations
 import logging
 import logging.config
 import re
+import traceback
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
 import structlog
+from django.conf import settings
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from django.http import HttpRequest, HttpResponse
 
+from octollm.errors import OctoLLMError
 from octollm.ids import new_id
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+# Exceptions whose text is ours, or names types, attributes, files and hosts only.
+_SAFE_TEXT = (
+    OctoLLMError,
+    AttributeError,
+    ImportError,
+    InterfaceError,
+    NameError,
+    OSError,
+    OperationalError,
+    RecursionError,
+    TypeError,
+)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -27,26 +51,22 @@ def configure(options: dict[str, Any]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Plain tracebacks in both: structlog's rich ones print local variables, and
-    # those hold requests and SQL.
-    renderer: list[structlog.typing.Processor] = (
-        [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ]
+    # Neither renderer formats exceptions itself: structlog's rich tracebacks print
+    # local variables, and those hold requests and SQL.
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
         if options["format"] == "json"
-        else [
-            structlog.dev.ConsoleRenderer(
-                exception_formatter=structlog.dev.plain_traceback
-            )
-        ]
+        else structlog.dev.ConsoleRenderer(
+            exception_formatter=structlog.dev.plain_traceback
+        )
     )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": shared,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *renderer,
+            structlog.processors.ExceptionRenderer(format_exception),
+            renderer,
         ],
     }
     logging.config.dictConfig(
@@ -61,13 +81,49 @@ def configure(options: dict[str, Any]) -> None:
             "loggers": {
                 # One line per request would double what a proxy logs already.
                 "django.server": {"level": "WARNING"},
-                # Its lines carry the path and body of what failed; ours do not.
+                # Their lines carry the path, host or body of what failed; those of
+                # octollm.api and octollm.error_pages do not.
                 "django.request": {"level": "CRITICAL"},
+                "django.security": {"level": "CRITICAL"},
+                "drf_spectacular": {"level": "WARNING"},
                 "httpx2": {"level": "WARNING"},
                 "openai": {"level": "WARNING"},
             },
         }
     )
+
+
+def format_exception(exc_info: ExcInfo) -> str:
+    """Return the frames of an exception and its causes, and text that is safe.
+
+    The text of an exception may quote what failed (`invalid literal: '…'`, the
+    row that broke a constraint): it is kept only where it cannot, or in DEBUG.
+    """
+    parts: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        parts.insert(0, f"{frames}{_name(error)}: {safe_text(error)}")
+        # The same two rules as in Python's own tracebacks.
+        is_hidden = error.__suppress_context__
+        error = error.__cause__ or (None if is_hidden else error.__context__)
+    return "\n\ncausing:\n\n".join(parts)
+
+
+def safe_text(error: BaseException) -> str:
+    """Return what may be logged of an exception's text."""
+    if settings.DEBUG or isinstance(error, _SAFE_TEXT):
+        return str(error)
+    diagnosis = getattr(error.__cause__, "diag", None)
+    if isinstance(error, (IntegrityError, ProgrammingError)) and diagnosis:
+        # Names of tables and constraints; the values are in its detail.
+        return f"{diagnosis.sqlstate} {diagnosis.message_primary}"
+    return "(text withheld: it may quote data)"
+
+
+def _name(error: BaseException) -> str:
+    kind = type(error)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 class RequestContextMiddleware:

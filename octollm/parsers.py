@@ -25,6 +25,8 @@ MAX_DEPTH = 64
 MAX_INTEGER_DIGITS = 308
 # \u0000 after an even number of backslashes: there the escape is real.
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_CONTAINERS = frozenset({dict, list})
 
 
 class StrictJSONParser(BaseParser):
@@ -98,38 +100,35 @@ def _check_nesting(text: str, value: JSONValue) -> None:
     # No text can nest deeper than it has opening brackets, and few have so many.
     if text.count("{") + text.count("[") <= MAX_DEPTH:
         return
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for node in level for child in _children(node)]
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) in _CONTAINERS
+        ]
         if not level:
             return
     raise MalformedBodyError(f"The body is nested more than {MAX_DEPTH} deep.")
 
 
-def _children(node: JSONValue) -> list[JSONValue]:
-    match node:
-        case dict():
-            return [child for child in node.values() if isinstance(child, dict | list)]
-        case list():
-            return [child for child in node if isinstance(child, dict | list)]
-        case _:
-            return []
-
-
 def _check_escapes(text: str, value: JSONValue) -> None:
     # NULs and lone surrogates can hide in escapes only: raw, the one is refused by
     # the JSON grammar and the other by UTF-8.
-    if "\\u" not in text:
-        return
-    if _ESCAPED_NUL.search(text):
+    if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise MalformedBodyError("The body holds a NUL character (\\u0000).")
+    if not _ESCAPED_SURROGATE.search(text):
+        return
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        pass
+        is_whole = False
     else:
-        return
-    raise MalformedBodyError("The body holds half a surrogate pair (\\ud800-\\udfff).")
+        is_whole = True
+    # Outside the handler: its exception carries the text with it.
+    if not is_whole:
+        raise MalformedBodyError("The body holds half of a surrogate pair.")
 
 
 def _object(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:

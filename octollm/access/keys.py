@@ -97,7 +97,7 @@ def find_key(token: str) -> ApiKey | None:
         key = usable.select_related("owner").get(sha256=token_hash(token))
     except ApiKey.DoesNotExist:
         return None
-    return None if key.expires_at and key.expires_at <= timezone.now() else key
+    return key if key.state == "active" else None
 
 
 def is_use_due(key: ApiKey) -> bool:
@@ -115,6 +115,14 @@ def note_use(key: ApiKey) -> None:
     ApiKey.objects.filter(
         Q(last_used_at=None) | Q(last_used_at__lte=before), pk=key.pk
     ).update(last_used_at=now)
+
+
+def find_named(name: str) -> list[ApiKey]:
+    """Return the keys of that id or prefix; several may share a prefix."""
+    try:
+        return list(ApiKey.objects.filter(pk=UUID(name)))
+    except ValueError:
+        return list(ApiKey.objects.filter(prefix=name))
 
 
 def revoke_keys(keys: Collection[UUID]) -> int:

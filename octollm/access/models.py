@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from octollm.ids import new_id
 
@@ -66,3 +67,11 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         """Show what people recognise the key by."""
         return f"{self.name} ({self.prefix}…)"
+
+    @property
+    def state(self) -> str:
+        """``active``, ``expired`` or ``revoked``."""
+        if self.revoked_at:
+            return "revoked"
+        is_over = self.expires_at is not None and self.expires_at <= timezone.now()
+        return "expired" if is_over else "active"
