@@ -1,0 +1,135 @@
+r"""The rule table: data files beside this module, read once per process.
+
+A rule says what to look for (``pattern``), what it means (``family``, ``type``,
+``severity``) and proves itself by examples. All engines share the patterns, so
+they keep to what hyperscan, RE2 and ``re`` understand alike on bytes: no
+look-around, no back-references, ASCII ``\w`` and ``\b``. No pattern may match
+``END``, and only one that names ``ASSIGN`` may match that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from octollm.errors import ScreeningUnavailableError
+
+# Between two texts of a document; and between a key and its own value, so that
+# {"password": "…"} reads like "password: …".
+END = "\x00"
+ASSIGN = "\x1f"
+
+# Written into examples where they would look like a secret to a scanner of
+# repositories, or like a control character to a person; replaced when loaded.
+_MARKS = {"¦": "", "␟": ASSIGN}
+_FILES = ("pii.toml", "secrets.toml", "injection.toml")
+SEVERITIES = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One line of the table.
+
+    Attributes:
+        family: ``pii``, ``secret``, or the kind of injection.
+        type: of the value, such as ``EMAIL``; empty for an injection.
+        pattern: one regular expression, matched without regard to ASCII case
+            unless ``is_case_sensitive``.
+        validator: name in ``reflex.validators``; it keeps, trims or drops a match.
+        checkpoints: where the rule applies; everywhere when empty.
+        source: where the format is described, or ``own``.
+        matches: texts in which the rule finds something.
+        misses: texts in which it finds nothing.
+    """
+
+    id: str
+    family: str
+    type: str
+    severity: str
+    pattern: str
+    validator: str
+    checkpoints: frozenset[str]
+    is_case_sensitive: bool
+    source: str
+    matches: tuple[str, ...]
+    misses: tuple[str, ...]
+
+    @property
+    def is_value(self) -> bool:
+        """Whether a match is a value to conceal rather than an attack."""
+        return bool(self.type)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleTable:
+    """All rules, in the order of the files, and a version that names their content."""
+
+    rules: tuple[Rule, ...]
+    version: str
+
+
+@cache
+def load_rules() -> RuleTable:
+    """Return the rule table.
+
+    Raises:
+        ScreeningUnavailableError: a file is missing or a rule is malformed.
+    """
+    digest = hashlib.sha256()
+    rules: list[Rule] = []
+    try:
+        for name in _FILES:
+            content = (Path(__file__).parent / name).read_bytes()
+            digest.update(content)
+            rules.extend(_parse(content.decode()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ScreeningUnavailableError(f"The rule table is broken: {error}") from error
+    return RuleTable(rules=tuple(rules), version=digest.hexdigest()[:12])
+
+
+def _parse(content: str) -> list[Rule]:
+    table = tomllib.loads(content)
+    macros = {name: _joined(text) for name, text in table.get("macros", {}).items()}
+    return [_rule(fields, macros) for fields in table["rule"]]
+
+
+def _rule(fields: dict[str, Any], macros: Mapping[str, str]) -> Rule:
+    severity = fields["severity"]
+    if severity not in SEVERITIES:
+        raise ValueError(f"{fields['id']}: unknown severity {severity}")
+    return Rule(
+        id=fields["id"],
+        family=fields["family"],
+        type=fields.get("type", ""),
+        severity=severity,
+        pattern=_expanded(_joined(fields["pattern"]), macros),
+        validator=fields.get("validator", ""),
+        checkpoints=frozenset(fields.get("checkpoints", ())),
+        is_case_sensitive=fields.get("is_case_sensitive", False),
+        source=fields.get("source", "own"),
+        matches=tuple(_unmarked(text) for text in fields["matches"]),
+        misses=tuple(_unmarked(text) for text in fields["misses"]),
+    )
+
+
+def _joined(pattern: str) -> str:
+    """Return the pattern in one line; indentation and line ends are for reading."""
+    return "".join(line.strip() for line in pattern.splitlines())
+
+
+def _expanded(pattern: str, macros: Mapping[str, str]) -> str:
+    # Macros may use those above them, so the last ones are replaced first.
+    for name, text in reversed(list(macros.items())):
+        pattern = pattern.replace("{{" + name + "}}", f"(?:{text})")
+    return pattern
+
+
+def _unmarked(text: str) -> str:
+    for mark, meaning in _MARKS.items():
+        text = text.replace(mark, meaning)
+    return text

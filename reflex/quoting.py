@@ -1,0 +1,44 @@
+"""Tell talk about an attack from an attack.
+
+"How do I detect 'ignore previous instructions'?" quotes one. What counts is what
+stands right beside the quoted words: a harmless sentence elsewhere in the text
+must not disarm an attack.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NEAR = 80
+# Straight ones, then the curly, angled and corner ones of other languages.
+_OPENING = "\"'`\u201c\u2018\u00ab\u201e\u300c"
+_CLOSING = "\"'`\u201d\u2019\u00bb\u201c\u300d"
+# What one says before or after words that one only mentions.
+_MENTION = (
+    r"detect\w*|recogni[sz]\w*|spot|filter\w*|phrases?|sentences?|strings?|wording|words"
+    r"|texts? like|such as|like|called|named|titled|example|e\.g\.|means?|meaning|translate\w*"
+    r"|explain\w*|attacks?|injections?|jailbreaks?|says?|said|quot\w+|regex|pattern|prompts? like"
+)
+_BEFORE = re.compile(rf"\b(?:{_MENTION})\b[^.!?\n]{{0,40}}$", re.IGNORECASE)
+_AFTER = re.compile(
+    rf"[^.!?\n\w]{{0,4}}[^.!?\n]{{0,40}}\b(?:{_MENTION})\b", re.IGNORECASE
+)
+_NOUN_AFTER = re.compile(
+    rf"[{_CLOSING} -]{{0,3}}(?:style[ -])?(?:attacks?|injections?|attempts?|jailbreaks?|phrases?|strings?|payloads?)\b",
+    re.IGNORECASE,
+)
+
+
+def is_discussed(text: str, start: int, end: int) -> bool:
+    """Return whether the words from ``start`` to ``end`` are only talked about."""
+    after = text[end : end + _NEAR]
+    if _NOUN_AFTER.match(after):
+        return True
+    before = text[max(0, start - _NEAR) : start]
+    opening = max(before.rfind(mark) for mark in _OPENING)
+    closings = [i for i in map(after.find, _CLOSING) if i >= 0]
+    if opening < 0 or not closings:
+        return False
+    return bool(
+        _BEFORE.search(before[:opening]) or _AFTER.match(after[min(closings) + 1 :])
+    )
