@@ -1,0 +1,100 @@
+"""The catalogue of arms over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from arms import health
+from arms.contract import ArmSpec
+from arms.registry import catalogue
+from arms.registry_models import ArmInstance
+from octollm.types import JSONObject
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """How an arm is, by whom and when that was found."""
+
+    state = serializers.ChoiceField(choices=["healthy", "down"])
+    source = serializers.CharField()
+    detail = serializers.CharField()
+    checked_at = serializers.DateTimeField()
+
+
+class InstanceSerializer(serializers.Serializer[Any]):
+    """One place where an arm runs."""
+
+    location = serializers.CharField()
+    state = serializers.CharField()
+    detail = serializers.CharField()
+    checked_at = serializers.DateTimeField(allow_null=True)
+
+
+class ArmSerializer(serializers.Serializer[Any]):
+    """One arm; ``capability_details`` describes each capability with its schemas."""
+
+    name = serializers.CharField()
+    version = serializers.CharField()
+    description = serializers.CharField()
+    capabilities = serializers.ListField(child=serializers.CharField())
+    capability_details = serializers.ListField(child=serializers.DictField())
+    sees = serializers.ListField(child=serializers.CharField())
+    is_repeatable = serializers.BooleanField()
+    health = HealthSerializer()
+    instances = InstanceSerializer(many=True)
+
+
+class ArmListView(APIView):
+    """List the arms."""
+
+    @extend_schema(responses=ArmSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Return all arms in a bare array, by name."""
+        return Response([_present(spec) for spec in catalogue()])
+
+
+class ArmView(APIView):
+    """Show one arm."""
+
+    @extend_schema(responses=ArmSerializer)
+    def get(self, request: Request, name: str) -> Response:
+        """Return the arm of that name."""
+        spec = next((spec for spec in catalogue() if spec.name == name), None)
+        if spec is None:
+            raise Http404
+        return Response(_present(spec))
+
+
+def _present(spec: ArmSpec) -> JSONObject:
+    found, checked_at = health.check(spec.name)
+    described = health.describe(spec)
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "description": spec.description,
+        "capabilities": [capability.name for capability in spec.capabilities],
+        "capability_details": described["capabilities"],
+        "sees": described["sees"],
+        "is_repeatable": spec.is_repeatable,
+        "health": {
+            "state": "healthy" if found.is_healthy else "down",
+            "source": "self-check",
+            "detail": found.detail,
+            "checked_at": checked_at.isoformat(),
+        },
+        "instances": [
+            {
+                "location": instance.location,
+                "state": instance.state,
+                "detail": instance.detail,
+                "checked_at": instance.checked_at and instance.checked_at.isoformat(),
+            }
+            for instance in ArmInstance.objects.filter(arm_id=spec.name)
+        ],
+    }

@@ -1,0 +1,56 @@
+"""The files that run the system in containers, as far as no engine is needed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_compose_file_fits_the_specification():
+    schema = json.loads((ROOT / "tests/data/compose-spec.json").read_text())
+
+    jsonschema.validate(COMPOSE, schema)
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey", "migrate", "web", "worker"])
+def test_compose_has_the_service(name):
+    assert name in COMPOSE["services"]
+
+
+def test_services_wait_for_what_they_need():
+    for name in ("web", "worker"):
+        needs = COMPOSE["services"][name]["depends_on"]
+        assert needs["migrate"]["condition"] == "service_completed_successfully"
+        assert needs["valkey"]["condition"] == "service_healthy"
+
+
+def test_compose_binds_the_host_on_loopback_only():
+    ports = [
+        port
+        for service in COMPOSE["services"].values()
+        for port in service.get("ports", [])
+    ]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_compose_holds_no_secret_of_its_own():
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    for name in re.findall(r"(\w*(?:KEY|KEYS|PASSWORD)): (.+)", text):
+        assert name[1].startswith("${"), name
+
+
+def test_image_does_not_run_as_root():
+    stages = (ROOT / "Dockerfile").read_text().split("FROM ")
+
+    assert "\nUSER octollm\n" in stages[-1]
