@@ -96,19 +96,21 @@ class Answer:
         return None
 
 
-def read_answer(response: object, call: ModelCall, *, latency_s: float) -> Answer | None:
+def read_answer(
+    response: object, call: ModelCall, *, latency_s: float
+) -> Answer | None:
     """Return what a response holds, or nothing when it is no completion at all.
 
     The client library hands on whatever a server sends: a page of HTML as a string,
     missing parts as ``None``.
     """
-    if isinstance(response, str) or not hasattr(response, "choices"):
+    choices = getattr(response, "choices", None)
+    if not isinstance(choices, list):
         return None
-    choices = response.choices if isinstance(response.choices, list) else []
     choice = choices[0] if choices else None
     message = getattr(choice, "message", None)
     return Answer(
-        text=_text(getattr(message, "content", None)),
+        text=_content(getattr(message, "content", None)),
         finish_reason=_text(getattr(choice, "finish_reason", None)) or "stop",
         refusal=_text(getattr(message, "refusal", None)),
         model=_text(getattr(response, "model", None)) or call.model,
@@ -135,6 +137,14 @@ def without_thoughts(text: str) -> str:
     closing one comes back.
     """
     return _THOUGHT_TAIL.sub("", _THOUGHT.sub("", text)).strip()
+
+
+def _content(value: object) -> str:
+    """Return a message's text; some servers send it as a list of parts."""
+    if isinstance(value, list):
+        parts = (part.get("text") for part in value if isinstance(part, Mapping))
+        return "".join(_text(part) for part in parts)
+    return _text(value)
 
 
 def _text(value: object) -> str:

@@ -24,9 +24,7 @@ from django.conf import settings
 from arms.answers import Answer, Completion, from_record, read_answer
 from arms.contract import ArmServices, ModelCall
 from arms.pricing import price_of
-from arms.provider_errors import Failure, failure_of
 from octollm.errors import (
-    CallCancelledError,
     DeadlineExceededError,
     ModelAnswerError,
     ModelError,
@@ -38,7 +36,7 @@ from octollm.resilience.backoff import full_jitter
 from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 from reflex.fingerprints import fingerprint
-from reflex.screening import Finding, find_pii
+from reflex.screening import find_pii
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -124,15 +122,10 @@ def guarded(text: str) -> str:
     What arrives here is concealed already; this holds when a caller forgot.
     """
     shown, end = [], 0
-    for finding in sorted(find_pii(text), key=lambda each: each.start):
-        if finding.start >= end:
-            shown += [text[end : finding.start], f"[{_type_of(finding)}]"]
-        end = max(end, finding.end)
+    for finding in find_pii(text):
+        shown += [text[end : finding.start], f"[{finding.type}]"]
+        end = finding.end
     return "".join((*shown, text[end:]))
-
-
-def _type_of(finding: Finding) -> str:
-    return finding.type or finding.family.upper()
 
 
 def _outgoing(
@@ -206,59 +199,118 @@ def _pause_s(error: ModelUnavailableError, attempt: int) -> float:
 
 def _charged(outgoing: _Outgoing, services: ArmServices) -> Answer:
     """Hold, send, settle: whatever happens, the hold does not stay open."""
-    services.stop.check()
+    client = _client(settings.OCTOLLM_LLM_BASE_URL, settings.OCTOLLM_LLM_API_KEY)
     meter = services.meter
+    services.stop.check()
     charge_id = meter.reserve(outgoing.call)
     started = time.monotonic()
-    failure = Failure(error=ModelError(), may_be_billed=True)
-    answer = None
     try:
-        response = _send(outgoing, services.stop)
-        latency_s = time.monotonic() - started
-        answer = read_answer(response, outgoing.call, latency_s=latency_s)
-    except _SendError as error:
-        failure = error.failure
-        raise failure.error from error
-    finally:
-        if answer is not None:
-            meter.settle(charge_id, answer.usage, answer.to_record())
-        elif failure.may_be_billed:
-            meter.presume(charge_id)
-        else:
-            meter.release(charge_id)
+        response = _send(client, outgoing, services.stop)
+    except _NotSentError as error:
+        meter.release(charge_id)
+        raise error.cause from error
+    except BaseException:
+        # Also when the process is told to stop: the request is on its way.
+        meter.presume(charge_id)
+        raise
+    latency_s = time.monotonic() - started
+    answer = read_answer(response, outgoing.call, latency_s=latency_s)
     if answer is None:
+        meter.presume(charge_id)
         raise ModelAnswerError("The provider's answer is no chat completion.")
+    meter.settle(charge_id, answer.usage, answer.to_record())
     return answer
 
 
-class _SendError(Exception):
-    """Carries a failure from the loop to the meter."""
+class _NotSentError(Exception):
+    """Nothing was done for the request, so nothing is owed.
 
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(str(failure.error))
-        self.failure = failure
+    Attributes:
+        cause: what to raise instead.
+    """
+
+    def __init__(self, cause: ModelError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
-def _send(outgoing: _Outgoing, stop: StopToken) -> object:
-    """Send the request and wait, not longer than one call may take."""
-    client = _client(settings.OCTOLLM_LLM_BASE_URL, settings.OCTOLLM_LLM_API_KEY)
-    timeout_s = settings.OCTOLLM_LLM_TIMEOUT_S
+def _send(client: AsyncOpenAI, outgoing: _Outgoing, stop: StopToken) -> object:
+    """Send the request and wait for the answer, not longer than one call may take."""
+    from openai import OpenAIError
+
+    from arms.provider_errors import failure_of
+
+    timeout_s: float = settings.OCTOLLM_LLM_TIMEOUT_S
     own_stop = stop.shortened(timeout_s)
+    body: dict[str, Any] = dict(outgoing.body)
     try:
-        return outbound.run(_create(client, outgoing), stop=own_stop)
+        return outbound.run(client.chat.completions.create(**body), stop=own_stop)
     except DeadlineExceededError as error:
-        if stop.remaining_s > 0:
-            late = ModelUnavailableError(f"The model took over {timeout_s:g} s.")
-            raise _SendError(Failure(error=late, may_be_billed=True)) from error
-        raise
-    except CallCancelledError:
-        raise
-    except Exception as error:
-        raise _SendError(failure_of(error, has_format=outgoing.has_format)) from error
+        if stop.remaining_s <= 0:
+            raise
+        late = f"The model did not answer within {timeout_s:g} s."
+        raise ModelUnavailableError(late) from error
+    except (OpenAIError, ValueError, RecursionError) as error:
+        failure = failure_of(error, has_format=outgoing.has_format)
+        if failure.may_be_billed:
+            raise failure.error from error
+        raise _NotSentError(failure.error) from error
     finally:
         stop.forget(own_stop.cancel)
 
 
-async def _create(client: AsyncOpenAI, outgoing: _Outgoing) -> object:
-    body: dict[str, Any] = dict(outgoing.body)
-    return await client.chat.completions.create(**body)
+_clients: dict[tuple[int, str, str], AsyncOpenAI] = {}
+_clients_lock = threading.Lock()
+
+
+def _client(base_url: str, api_key: str) -> AsyncOpenAI:
+    """Return this process's client for one address and key.
+
+    A client per call would set up TLS anew each time; one from before a fork would
+    share its sockets with the parent.
+    """
+    with _clients_lock:
+        key = (os.getpid(), base_url, api_key)
+        if key not in _clients:
+            _clients[key] = _new_client(base_url, api_key)
+            outbound.on_shutdown(_close_clients)
+        return _clients[key]
+
+
+def _new_client(base_url: str, api_key: str) -> AsyncOpenAI:
+    # Imported here: it takes about a second, and most processes call no model.
+    from openai import AsyncOpenAI, DefaultAsyncHttpx2Client, Timeout
+
+    # Our own clock ends a call; this one only gives up early on a dead address.
+    timeout = Timeout(None, connect=CONNECT_TIMEOUT_S)
+    client = AsyncOpenAI(
+        base_url=base_url,
+        # The library refuses an empty key; servers at home ignore it.
+        api_key=api_key or "none",
+        max_retries=0,
+        timeout=timeout,
+        # A redirect would carry the prompt to an address nobody configured.
+        http_client=DefaultAsyncHttpx2Client(follow_redirects=False, timeout=timeout),
+    )
+    # The library takes these from OPENAI_* in the environment for any address; what
+    # is meant for one provider must not reach another.
+    client.organization = client.project = client.admin_api_key = None
+    client._custom_headers = {}
+    return client
+
+
+async def _close_clients() -> None:
+    with _clients_lock:
+        clients = [each for key, each in _clients.items() if key[0] == os.getpid()]
+        _clients.clear()
+    for client in clients:
+        await client.close()
+
+
+def _forget_lock() -> None:
+    # Another thread of the parent may have held it at the fork.
+    global _clients_lock
+    _clients_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)

@@ -19,6 +19,11 @@ OctoLLMError
 │   └── ArmInputError            the arm refuses the step's input
 ├── ModelError               a model provider failed or answered wrongly
 │   ├── ModelUnavailableError    connection, time-out, 429, 5xx (transient)
+│   ├── ModelMisconfiguredError  address, key or model name is wrong
+│   ├── ModelFormatError         the provider does not take this answer format
+│   ├── ModelAnswerError         the answer cannot be used: not a completion, empty
+│   ├── ModelTruncatedError      the answer was cut off
+│   ├── ModelRefusedError        the model or its provider declined
 │   └── UnpricedModelError       a dollar cap stands and the price is unknown
 ├── BudgetExceededError      a reservation was refused
 │   └── BudgetBusyError          refused only because of what others hold (transient)
@@ -210,6 +215,36 @@ class ModelUnavailableError(ModelError):
         """Keep the provider's own wish."""
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ModelMisconfiguredError(ModelError):
+    """The provider does not accept the configured address, key or model."""
+
+    code = "model_misconfigured"
+
+
+class ModelFormatError(ModelError):
+    """The provider does not take this answer format; a plainer one may work."""
+
+    code = "model_format"
+
+
+class ModelAnswerError(ModelError):
+    """The model's answer cannot be used."""
+
+    code = "model_answer"
+
+
+class ModelTruncatedError(ModelError):
+    """The model's answer was cut off by the limit on output tokens."""
+
+    code = "model_truncated"
+
+
+class ModelRefusedError(ModelError):
+    """The model or its provider declined to answer."""
+
+    code = "model_refused"
 
 
 class UnpricedModelError(ModelError):
