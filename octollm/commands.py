@@ -4,14 +4,44 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from octollm.embedded.instance import data_dir as default_data_dir
+from octollm.embedded.up import UpOptions
+from octollm.embedded.up import up as run_up
 from octollm.joining import DataDir, join, join_with_django
 from octollm.programs import web_command, worker_command, worker_environment
 
 app = typer.Typer()
+
+
+@app.command()
+def up(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 chooses a free one.")
+    ] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    demo: Annotated[bool, typer.Option(help="Run the sample goal.")] = True,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where it keeps everything (default: .octollm)."),
+    ] = None,
+) -> None:
+    """Run the whole system on embedded engines until Ctrl-C."""
+    run_up(
+        UpOptions(
+            data_dir=(data_dir or default_data_dir()).absolute(),
+            host=host,
+            port=port,
+            workers=workers,
+            with_demo=demo,
+        )
+    )
 
 
 @app.command()

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from octollm.embedded import tether
 from octollm.embedded.instance import Instance, data_dir, read_instance
 from octollm.errors import OctoLLMError
 
@@ -61,6 +62,7 @@ def join(directory: Path | None = None) -> Instance | None:
     if instance is not None:
         # One directory for all processes, or /metrics would not add up.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", instance.prometheus_dir)
+        os.environ.setdefault(tether.VARIABLE, instance.tether)
     elif not names_engine("OCTOLLM_DATABASE_URL"):
         raise NotRunningError(
             f"No system runs in {data_dir()}. Start one with `octollm up`, name its "

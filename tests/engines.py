@@ -58,7 +58,6 @@ class TestEngines:
             "OCTOLLM_TEST_REDIS_URL": self.redis_url,
             "OCTOLLM_DATABASE_URL": self.database_url_of(database_name),
             "OCTOLLM_REDIS_URL": self.redis_url,
-            tether.VARIABLE: str(self.home / "lock"),
             "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
             **extra,
         }

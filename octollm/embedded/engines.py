@@ -15,7 +15,7 @@ import stat
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import Signals
 from typing import ClassVar
@@ -36,9 +36,12 @@ from octollm.embedded.processes import (
 POSTGRES_MAJOR = "18"
 # A first start after a crash reads the whole WAL before it answers.
 START_TIMEOUT_S = 120.0
-# A killed postmaster may stay a zombie until init reaps it; it "exists" so long.
-_ZOMBIE_TIMEOUT_S = 15.0
-_ZOMBIE_MESSAGE = b'lock file "postmaster.pid" already exists'
+# A killed postmaster's children need a moment to notice; so does whoever must reap it.
+_PASSING_TIMEOUT_S = 15.0
+_PASSING_MESSAGES = (
+    b'lock file "postmaster.pid" already exists',
+    b"pre-existing shared memory block",
+)
 
 
 class Engine(ABC):
@@ -134,6 +137,9 @@ class Postgres(Engine):
                 "the version that wrote it, or choose another --data-dir."
             )
         clear_stale_pid_file(directory)
+        # A second file of the same kind, with the same trap: a PID is believed.
+        for left_over in self.layout.sockets.glob(".s.PGSQL.*"):
+            left_over.unlink()
 
     def _initialise(self, directory: Path) -> None:
         partial = directory.with_suffix(".part")
@@ -162,7 +168,7 @@ class Postgres(Engine):
         asked = run([program, "--timeout=1", "--dbname=postgres", *where])
         if asked.returncode != 0:
             return False
-        marker = self.layout.home / "postgres.database"
+        marker = self.layout.postgres_data / "octollm.database"
         if not marker.exists():
             self._run("createdb", DATABASE, *where, accept="already exists")
             marker.touch(mode=0o600)
@@ -171,7 +177,8 @@ class Postgres(Engine):
     def _run(self, program: str, *arguments: str, accept: str = "") -> None:
         path = self.binaries.postgres_bin / program
         done = run([str(path), *arguments], account=self.account)
-        if done.returncode != 0 and not (accept and accept in done.stderr):
+        is_accepted = bool(accept) and accept in done.stderr
+        if done.returncode != 0 and not is_accepted:
             raise EngineError(f"{program} failed: {done.stderr.strip()}")
 
 
@@ -248,8 +255,12 @@ def _make_socket_directory(directory: Path, account: Account | None) -> None:
     directory.chmod(0o770 if account else 0o700)
 
 
-def start(engine: Engine) -> subprocess.Popen[bytes]:
+def start(
+    engine: Engine, *, sleep: Callable[[float], None] = time.sleep
+) -> subprocess.Popen[bytes]:
     """Prepare and start an engine; return when it answers.
+
+    ``sleep`` may raise to give up; the engine is stopped then.
 
     Raises:
         EngineError: it ended, or did not answer in time; the log's end is quoted.
@@ -259,26 +270,35 @@ def start(engine: Engine) -> subprocess.Popen[bytes]:
         engine.prepare()
         log_start = engine.log.stat().st_size if engine.log.exists() else 0
         process = engine.spawn()
-        if _await_ready(engine, process):
-            return process
+        try:
+            if _await_ready(engine, process, sleep):
+                return process
+        except BaseException:
+            stop(engine, process)
+            raise
         kill_group(process)
         with engine.log.open("rb") as log:
             log.seek(log_start)
             said = log.read()
-        if _ZOMBIE_MESSAGE not in said or time.monotonic() - began > _ZOMBIE_TIMEOUT_S:
+        is_passing = any(message in said for message in _PASSING_MESSAGES)
+        if not is_passing or time.monotonic() - began > _PASSING_TIMEOUT_S:
             raise EngineError(
                 f"{engine.name} did not start; the end of {engine.log}:\n"
                 + said[-1000:].decode(errors="replace").strip()
             )
-        time.sleep(0.5)
+        sleep(0.5)
 
 
-def _await_ready(engine: Engine, process: subprocess.Popen[bytes]) -> bool:
+def _await_ready(
+    engine: Engine,
+    process: subprocess.Popen[bytes],
+    sleep: Callable[[float], None],
+) -> bool:
     deadline = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         if engine.is_ready():
             return True
-        time.sleep(0.02)
+        sleep(0.02)
     return False
 
 

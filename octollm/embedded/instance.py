@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from octollm.embedded.tether import is_held
 
 DEFAULT_DATA_DIR = ".octollm"
 
@@ -22,6 +26,7 @@ class Instance:
         pid: of the supervisor.
         base_url: where the web process answers.
         prometheus_dir: the directory that all processes share for metrics.
+        tether: the file that the supervisor holds locked as long as it lives.
     """
 
     pid: int
@@ -29,6 +34,7 @@ class Instance:
     redis_url: str
     base_url: str
     prometheus_dir: str
+    tether: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,27 +54,21 @@ def data_dir() -> Path:
 def read_instance(directory: Path) -> Instance | None:
     """Return what ``up.json`` says, or nothing when no system runs there.
 
-    The file is removed at an ordered stop; after a crash it may name a supervisor
-    that is gone, in which case it is ignored.
+    The file is removed at an ordered stop; after a crash nobody holds the lock it
+    names, and it is ignored. A PID would not do: another process may have it.
     """
     try:
         instance = Instance(**json.loads((directory / "up.json").read_text()))
+        return instance if is_held(Path(instance.tether)) else None
     except (OSError, ValueError, TypeError):
         return None
-    try:
-        os.kill(instance.pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it lives, as another user
-    return instance
 
 
 def write_instance(directory: Path, instance: Instance) -> None:
     """Publish how to reach the engines, in one atomic step."""
     partial = directory / "up.json.part"
+    partial.touch(mode=0o600)
     partial.write_text(json.dumps(asdict(instance)))
-    partial.chmod(0o600)
     partial.replace(directory / "up.json")
 
 
@@ -78,3 +78,33 @@ def read_keys(directory: Path) -> Keys | None:
         return Keys(**json.loads((directory / "keys.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def ensure_keys(directory: Path) -> Keys:
+    """Return the keys of the embedded system, made at its first start.
+
+    Raises:
+        ValueError: the file is there but cannot be read; new keys in its place would
+            make everything in the vault unreadable.
+    """
+    path = directory / "keys.json"
+    if path.exists():
+        keys = read_keys(directory)
+        if keys is None:
+            raise ValueError(f"{path} is damaged")
+        return keys
+    keys = Keys(secret_key=_new_key(), vault_key=_new_key(), hmac_key=_new_key())
+    partial = directory / "keys.json.part"
+    partial.unlink(missing_ok=True)
+    # Never readable by others, not even before a chmod.
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(asdict(keys), file)
+        file.flush()
+        os.fsync(descriptor)
+    partial.replace(path)
+    return keys
+
+
+def _new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from signal import Signals
 
+from octollm.embedded import tether
 from octollm.embedded.account import Account
+from octollm.embedded.leash import leashed
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 # Loaded here, not between fork and exec, where nothing may be imported.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -43,11 +46,13 @@ def spawn(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
-    log: Path,
+    log: Path | None,
     account: Account | None = None,
     death_signal: Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, its output appended to ``log``.
+
+    Without a log it writes where we do.
 
     A session of its own keeps the terminal's Ctrl-C from it: it is stopped in order,
     by us. On Linux the kernel sends it ``death_signal`` when the thread that called
@@ -62,13 +67,17 @@ def spawn(
             if os.getppid() != parent:  # it ended before prctl took hold
                 os._exit(1)
 
-    with log.open("ab") as output:
+    if _libc is None:
+        holder = Path(os.environ[tether.VARIABLE])
+        command = leashed(list(command), path=holder, death_signal=death_signal)
+    with contextlib.ExitStack() as opened:
+        output = opened.enter_context(log.open("ab")) if log else None
         return subprocess.Popen(  # noqa: S603  # our own programs, no shell
             command,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=output,
             start_new_session=True,
             umask=0o077,
             preexec_fn=die_with_parent,
@@ -101,3 +110,25 @@ def wait_all(
             break
         time.sleep(0.02)
     return running
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind (Linux).
+
+    PostgreSQL's backends have sessions of their own, so no group holds them when
+    their postmaster is killed; as our children they can be found.
+    """
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_orphans(known: Collection[int]) -> None:
+    """Kill those of our children that we did not start ourselves."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # After the name, which may hold anything: state, parent, ...
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            pid = int(entry.parent.name)
+            if parent == os.getpid() and pid not in known:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)

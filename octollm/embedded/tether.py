@@ -10,6 +10,7 @@ grandchildren would lose, and works the same on macOS.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -21,14 +22,31 @@ VARIABLE = "OCTOLLM_TETHER"
 # Enough for what runs to notice a SIGTERM; all must be gone within 10 s.
 GRACE_S = 5.0
 
+_tied_by = 0
 _held_by = 0
 
 
 def tie(path: Path) -> TextIOWrapper:
-    """Hold the lock on ``path`` as long as the returned file is open."""
+    """Hold the lock on ``path`` as long as the returned file is open.
+
+    The environment names it from now on, for us and for those we start.
+    """
+    global _tied_by  # so that the holder does not wait for itself
     file = path.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
+    _tied_by = os.getpid()
+    os.environ[VARIABLE] = str(path)
     return file
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether the process that tied it still lives."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def hold() -> None:
@@ -38,19 +56,22 @@ def hold() -> None:
     """
     global _held_by  # threads do not survive a fork, so per process
     path = os.environ.get(VARIABLE)
-    if path and _held_by != os.getpid():
+    if path and os.getpid() not in (_held_by, _tied_by):
         _held_by = os.getpid()
         threading.Thread(
             target=_end_with_holder, args=(path,), name="tether", daemon=True
         ).start()
 
 
+def wait(path: Path) -> None:
+    """Return when the holder of the tether is gone."""
+    # Removed at the end of an ordered stop.
+    with contextlib.suppress(FileNotFoundError), path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+
 def _end_with_holder(path: str) -> None:
-    try:
-        with Path(path).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        pass  # removed at the end of an ordered stop
+    wait(Path(path))
     time.sleep(GRACE_S)
     # Not sys.exit: the main thread may be stuck in what does not end.
     os._exit(1)

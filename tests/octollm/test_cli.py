@@ -45,12 +45,12 @@ def test_help_lists_the_commands() -> None:
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("up", "--help")])
 def test_starting_imports_no_django(arguments: tuple[str, ...]) -> None:
     script = (
-        "import sys; sys.argv = ['octollm', *{0!r}]\n"
+        f"import sys; sys.argv = ['octollm', *{arguments!r}]\n"
         "from octollm.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print('django' in sys.modules, file=sys.stderr)"
-    ).format(arguments)
+    )
 
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT
