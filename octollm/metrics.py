@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.module_loading import import_string
@@ -19,7 +19,6 @@ from django_prometheus.exports import ExportToDjangoView
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     Metric,
     generate_latest,
@@ -82,13 +81,6 @@ REFLEX_DURATION = Histogram(
     ["checkpoint"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25),
 )
-WORKER_THREADS_BUSY = Gauge(
-    "octollm_worker_threads_busy",
-    "Threads of living workers that run a step.",
-    multiprocess_mode="livesum",
-)
-
-Samples = Iterable[Metric]
 _scrape_time: dict[str, str] = {}
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 

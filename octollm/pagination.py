@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -59,14 +58,20 @@ class Cursor:
             )
             cursor = cls(
                 is_backward=bool(is_backward),
-                created_at=datetime.fromisoformat(created_at),
+                created_at=_utc(created_at),
                 row_id=str(UUID(row_id)),
             )
-        except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
+        except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError):
             raise InvalidCursorError from None
-        if cursor.created_at.tzinfo is None:
-            raise InvalidCursorError
         return cursor
+
+
+def _utc(text: str) -> datetime:
+    # PostgreSQL refuses offsets and years that Python takes.
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("no offset")
+    return moment.astimezone(UTC)
 
 
 class NewestFirstPagination(BasePagination):
