@@ -5,10 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from uuid import UUID
 
-from reflex.screening import Checkpoint, screen
-
 from planner import plan as plans
 from planner.plan import PlannedStep, PlanningContract
+from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
 from tasks_app.models import NANO_PER_USD, Plan, Step, Task
 

@@ -140,7 +140,9 @@ class TaskQuerySerializer(StrictSerializer):
     page_size = serializers.CharField(required=False)
     status = serializers.MultipleChoiceField(choices=Task.Status.choices, default=set)
     stage = serializers.MultipleChoiceField(choices=Task.Stage.choices, default=set)
-    priority = serializers.MultipleChoiceField(choices=Task.Priority.choices, default=set)
+    priority = serializers.MultipleChoiceField(
+        choices=Task.Priority.choices, default=set
+    )
     created_after = serializers.DateTimeField(required=False)
     created_before = serializers.DateTimeField(required=False)
     q = serializers.CharField(required=False, max_length=200)

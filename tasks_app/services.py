@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from reflex.screening import Checkpoint, Screened, screen
 
 from arms.registry import catalogue
 from octollm import metrics
@@ -22,6 +21,7 @@ from octollm.errors import (
 from octollm.ids import new_id
 from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
+from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import Vault
 from tasks_app.actors import send_hints
 from tasks_app.finish import close_cancelled

@@ -7,6 +7,7 @@ and what it did is seen in the file system: one file per execution.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -53,6 +54,7 @@ class GateArm:
             _capability("fail", "Fails for good."),
             _capability("flake", "Fails until it has been tried `times` times."),
             _capability("crash", "Raises what an arm should not."),
+            _capability("die", "Kills the process it runs in."),
         ),
     )
 
@@ -61,6 +63,8 @@ class GateArm:
         started = time.time()
         if request.capability == "fail":
             raise ArmError("It failed for good.", arm_name="gate")
+        if request.capability == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         if request.capability == "crash":
             raise ZeroDivisionError(str(request.input.get("value")))
         if request.capability == "flake" and request.attempt <= int(

@@ -1,0 +1,10 @@
+"""The same processes as in the flow tests."""
+
+from tests.flow.conftest import (  # noqa: F401
+    _shared_database,
+    gate,
+    model,
+    model_settings,
+    system,
+    web,
+)
