@@ -199,7 +199,7 @@ OCTOLLM_QUEUE_TTL_S = env.float("OCTOLLM_QUEUE_TTL_S", 24 * 3600.0)
 OCTOLLM_MAX_ATTEMPTS = env.int("OCTOLLM_MAX_ATTEMPTS", 3)
 OCTOLLM_RETRY_MIN_S = env.float("OCTOLLM_RETRY_MIN_S", 1.0)
 OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
-OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 1 * 2**20)
+OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 8 * 2**20)
 OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
 
 # The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
@@ -266,4 +266,11 @@ UNFOLD = {
     "SITE_SUBHEADER": __version__,
     "ENVIRONMENT": "octollm.admin.environment_badge",
     "SHOW_VIEW_ON_SITE": False,
+    "SIDEBAR": {"show_search": True, "navigation": "octollm.admin.navigation"},
+}
+# Groups of the sidebar, each with the apps whose pages it lists.
+OCTOLLM_ADMIN_GROUPS = {
+    "Work": ["tasks_app", "planner"],
+    "Arms and safety": ["arms", "reflex"],
+    "System": ["octollm", "auth"],
 }
