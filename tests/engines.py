@@ -78,7 +78,9 @@ class TestEngines:
 
 
 @contextlib.contextmanager
-def running_engines() -> Iterator[TestEngines]:
+def running_engines(
+    *, postgres_options: tuple[str, ...] = FAST_POSTGRES
+) -> Iterator[TestEngines]:
     """Start those engines that the environment does not name, stop them at exit."""
     home = Path(os.environ["OCTOLLM_TEST_HOME"])
     named_database = os.environ.get("OCTOLLM_TEST_DATABASE_URL")
@@ -99,7 +101,7 @@ def running_engines() -> Iterator[TestEngines]:
                 binaries=binaries,
                 account=account,
                 log=home / "postgres.log",
-                options=FAST_POSTGRES,
+                options=postgres_options,
             )
             _start(postgres, cleanup)
         if not named_redis:
