@@ -64,6 +64,15 @@ class IngestedDocument:
     chunks: int
     duplicate_of: UUID | None
 
+    def as_json(self) -> JSONObject:
+        """Return the public form."""
+        return {
+            "document_id": str(self.document_id),
+            "collection": self.collection,
+            "chunks": self.chunks,
+            "duplicate_of": str(self.duplicate_of) if self.duplicate_of else None,
+        }
+
 
 def ingest(
     owner_scope: UUID,
@@ -112,6 +121,13 @@ def delete(owner_scope: UUID, document_id: UUID) -> bool:
     mine = Document.objects.filter(owner_scope=owner_scope, id=document_id)
     deleted_count, _ = mine.delete()
     return deleted_count > 0
+
+
+def chunk_counts(document_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """Return how many passages each document has."""
+    rows = Chunk.objects.filter(document_id__in=list(document_ids))
+    counted = rows.order_by().values("document_id").annotate(count=Count("id"))
+    return {row["document_id"]: row["count"] for row in counted}
 
 
 class _BlockedError(Exception):
@@ -247,7 +263,7 @@ def _answers(
     macs: Sequence[str], stored: Mapping[str, Document], *, mine: set[str]
 ) -> list[IngestedDocument]:
     """Answer for each document as it came: its place, and whether it was there."""
-    counts = _chunk_counts(row.pk for row in stored.values())
+    counts = chunk_counts(row.pk for row in stored.values())
     answers = []
     for place, mac in enumerate(macs):
         row = stored[mac]
@@ -261,10 +277,3 @@ def _answers(
             )
         )
     return answers
-
-
-def _chunk_counts(document_ids: Iterable[UUID]) -> dict[UUID, int]:
-    """Return how many passages each document has."""
-    rows = Chunk.objects.filter(document_id__in=list(document_ids))
-    counted = rows.order_by().values("document_id").annotate(count=Count("id"))
-    return {row["document_id"]: row["count"] for row in counted}

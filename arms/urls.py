@@ -1,0 +1,12 @@
+"""Addresses of arms and documents."""
+
+from django.urls import path
+
+from arms import registry_views, views
+
+urlpatterns = [
+    path("arms", registry_views.ArmListView.as_view(), name="arms"),
+    path("arms/<str:name>", registry_views.ArmView.as_view(), name="arm"),
+    path("documents", views.DocumentListView.as_view(), name="documents"),
+    path("documents/<uuid:document_id>", views.DocumentView.as_view(), name="document"),
+]
