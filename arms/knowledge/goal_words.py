@@ -37,7 +37,7 @@ _REQUEST_WORDS = """
     sentence paragraph word phrase text entry item record data dataset row column table
     email mail e address date amount money currency
     collection document file knowledge base stored ingested uploaded
-    sample demo example every each overall english following
+    sample demo example every each overall english following people person
 """
 _NOUNS_TOO = frozenset({"review", "reviews", "report", "reports"})
 _DOCUMENT_WORDS = frozenset("""
