@@ -1,0 +1,138 @@
+"""From a goal to a plan by a model: the ladder of answer formats, and one re-ask.
+
+The strictest format that the server takes is used. Whatever comes back is only a
+draft: the compiler decides, and its violations go back to the model once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
+
+from arms import llm
+from arms.answers import Completion
+from arms.contract import ArmServices, ArmSpec
+from arms.knowledge import search
+from arms.llm import ANY_OBJECT, Message
+from octollm.errors import (
+    DeadlineExceededError,
+    InvalidPlanError,
+    ModelFormatError,
+    ModelTruncatedError,
+    ModelUnavailableError,
+)
+from octollm.types import JSONValue
+from planner.compiler import compile_plan
+from planner.draft import PlanDraft
+from planner.parsing import parse_draft
+from planner.plan import Plan, PlanningContract
+from planner.prompts import PROMPT_VERSION, ask_again, plan_prompt, plan_schema
+
+TEMPERATURE = 0.3
+MAX_OUTPUT_TOKENS = 2_000
+
+
+def plan_by_model(
+    contract: PlanningContract, catalogue: Sequence[ArmSpec], services: ArmServices
+) -> Plan:
+    """Return the configured model's plan.
+
+    Raises:
+        InvalidPlanError: the plan is not valid after one correction.
+        ModelError: the model failed, refused, or was cut off twice.
+        ModelUnavailableError: also when planning took longer than it may.
+        DeadlineExceededError: the step's own time is over.
+        BudgetExceededError: the tokens or dollars do not suffice.
+    """
+    timeout_s: float = settings.OCTOLLM_PLAN_TIMEOUT_S
+    stop = services.stop.shortened(timeout_s)
+    try:
+        return _Dialogue(
+            contract=contract,
+            catalogue=catalogue,
+            services=dataclasses.replace(services, stop=stop),
+        ).plan()
+    except DeadlineExceededError as error:
+        if services.stop.remaining_s <= 0:
+            raise
+        raise ModelUnavailableError(f"No plan came within {timeout_s:g} s.") from error
+    finally:
+        services.stop.forget(stop.cancel)
+
+
+class _Dialogue:
+    """One exchange with the model: how strictly it answers, and how often it did."""
+
+    def __init__(
+        self,
+        *,
+        contract: PlanningContract,
+        catalogue: Sequence[ArmSpec],
+        services: ArmServices,
+    ) -> None:
+        self._contract = contract
+        self._catalogue = catalogue
+        self._services = services
+        # The plainest form comes last and is taken by every server.
+        self._formats: list[Mapping[str, JSONValue] | None] = [
+            plan_schema(catalogue),
+            ANY_OBJECT,
+            None,
+        ]
+
+    def plan(self) -> Plan:
+        prompt = plan_prompt(
+            self._contract, self._catalogue, documents=self._documents()
+        )
+        # Three quarters of a small budget stay for the work itself.
+        room = min(MAX_OUTPUT_TOKENS, self._contract.max_tokens // 4)
+        try:
+            answer = self._ask(prompt, room)
+        except ModelTruncatedError:
+            # More room, once; what was cut off is not looked at.
+            return self._compiled(self._ask(prompt, 2 * room))
+        try:
+            return self._compiled(answer)
+        except InvalidPlanError as error:
+            again = ask_again(prompt, answer=answer.text, violations=error.violations)
+        return self._compiled(self._ask(again, room))
+
+    def _ask(self, prompt: Sequence[Message], max_output_tokens: int) -> Completion:
+        while True:
+            try:
+                return llm.complete(
+                    prompt,
+                    purpose="planning",
+                    services=self._services,
+                    max_output_tokens=max_output_tokens,
+                    temperature=TEMPERATURE,
+                    json_schema=self._formats[0],
+                )
+            except ModelFormatError:
+                if len(self._formats) == 1:
+                    raise
+                del self._formats[0]
+
+    def _compiled(self, answer: Completion) -> Plan:
+        steps = parse_draft(answer.text).steps
+        draft = PlanDraft(
+            steps=steps,
+            model=settings.OCTOLLM_LLM_MODEL,
+            prompt_version=PROMPT_VERSION,
+        )
+        return compile_plan(
+            draft, contract=self._contract, catalogue=self._catalogue, source="model"
+        )
+
+    def _documents(self) -> str:
+        scope = self._contract.knowledge_scope
+        chosen = search.choose(scope, self._contract.goal) if scope else None
+        if chosen is None:
+            return ""
+        where = f" in “{chosen.collection}”" if chosen.collection else ""
+        return (
+            f"{len(chosen.document_ids)} ingested documents{where} match the goal; "
+            "retriever.fetch_documents gives their texts"
+        )
