@@ -112,11 +112,14 @@ def problem_response(
     request: HttpRequest, *, status_code: int, code: str, detail: str
 ) -> JsonResponse:
     """Answer with a problem document where no view of DRF does."""
-    return JsonResponse(
+    response = JsonResponse(
         problem(request, status_code=status_code, code=code, detail=detail),
         status=status_code,
         content_type=PROBLEM_JSON,
     )
+    # CommonMiddleware, which sets it, is not passed by an answer given before it.
+    response["Content-Length"] = str(len(response.content))
+    return response
 
 
 class ProblemHandler(ExceptionHandler):
