@@ -64,18 +64,20 @@ def match_goal(
     """
     parts = [part.strip() for part in _PARTS.split(goal) if part.strip()]
     parts = [part for part in parts if words(part)]
-    totals = {each.id: _score(each, goal, goal, support) for each in recipes}
-    nearest = sorted(recipes, key=lambda each: -totals[each.id])
+    affinities = {each.id: _affinity(each, goal, goal, support) for each in recipes}
+    nearest = tuple(sorted(recipes, key=lambda each: -affinities[each.id]))
     chosen: dict[str, Recipe] = {}
     for part in parts:
         best = _best(part, goal, recipes, support)
         if best is not None:
             chosen[best.id] = best
         elif _is_open_ended(part):
-            return Match(recipes=(), nearest=tuple(nearest), open_part=part)
-    if not chosen and nearest and totals[nearest[0].id] >= THRESHOLD:
-        chosen[nearest[0].id] = nearest[0]
-    return Match(recipes=tuple(chosen.values()), nearest=tuple(nearest), open_part="")
+            return Match(recipes=(), nearest=nearest, open_part=part)
+    if not chosen:
+        # Its words may be spread over the parts.
+        whole = _best(goal, goal, recipes, support)
+        chosen = {whole.id: whole} if whole is not None else {}
+    return Match(recipes=tuple(chosen.values()), nearest=nearest, open_part="")
 
 
 def _best(
@@ -84,18 +86,22 @@ def _best(
     recipes: Sequence[Recipe],
     support: Callable[[Recipe], float],
 ) -> Recipe | None:
-    scored = [(_score(each, part, goal, support), each) for each in recipes]
+    scored = [
+        (_affinity(each, part, goal, support), each)
+        for each in recipes
+        if not _is_foreign(part, _lexicon(each.fit))
+    ]
     score, best = max(scored, key=lambda pair: pair[0], default=(0.0, None))
     return best if score >= THRESHOLD else None
 
 
-def _score(
+def _affinity(
     recipe: Recipe, part: str, goal: str, support: Callable[[Recipe], float]
 ) -> float:
-    """Return how well a recipe fits one part of a goal, 0.0 to 2.5."""
+    """Return what a recipe and one part of a goal have in common, 0.0 to 2.5."""
     lexicon = _lexicon(recipe.fit)
     found = frozenset(roots(part))
-    if lexicon.excludes & frozenset(roots(goal)) or _is_foreign(part, lexicon):
+    if lexicon.excludes & frozenset(roots(goal)):
         return 0.0
     text = " ".join(roots(part))
     score = PHRASE_SCORE * any(phrase.search(text) for phrase in lexicon.phrases)
