@@ -13,7 +13,7 @@ from django.contrib.admin.exceptions import NotRegistered
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -48,24 +48,37 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
     An admin class may name its symbol as ``icon``.
     """
-    apps = {app["app_label"]: app for app in admin.site.get_app_list(request)}
+    shown = [
+        model
+        for app in admin.site.get_app_list(request)
+        for model in app["models"]
+        if model["admin_url"]
+    ]
     groups = []
     for title, labels in settings.OCTOLLM_ADMIN_GROUPS.items():
-        models = [m for label in labels if label in apps for m in apps[label]["models"]]
-        items = [
-            {
-                "title": str(model["name"])[:1].upper() + str(model["name"])[1:],
-                "link": model["admin_url"],
-                "icon": getattr(
-                    admin.site.get_model_admin(model["model"]), "icon", "list"
-                ),
-            }
-            for model in models
-            if model["admin_url"]
-        ]
-        if items:
+        # By place in the group's list; within an app in the order of their names.
+        placed = [(_place(model["model"], labels), model) for model in shown]
+        chosen = sorted((p for p in placed if p[0] >= 0), key=lambda pair: pair[0])
+        if chosen:
+            items = [_item(model) for _, model in chosen]
             groups.append({"title": title, "separator": True, "items": items})
     return groups
+
+
+def _place(model: type[Model], labels: list[str]) -> int:
+    """Return where a list of models and apps names the model, -1 if nowhere."""
+    own = (model._meta.label_lower, model._meta.app_label)
+    return next((labels.index(label) for label in own if label in labels), -1)
+
+
+def _item(model: dict[str, Any]) -> dict[str, Any]:
+    model_admin = admin.site.get_model_admin(model["model"])
+    name = str(model["name"])
+    return {
+        "title": name[:1].upper() + name[1:],
+        "link": model["admin_url"],
+        "icon": getattr(model_admin, "icon", "list"),
+    }
 
 
 def shortened_json(value: Any) -> str:

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 
 logger = logging.getLogger(__name__)
 
-Check = Callable[[], bool]
+Check = Callable[[], bool | tuple[bool, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,9 @@ class _Run(threading.Thread):
     def run(self) -> None:
         try:
             check: Check = import_string(self._path)
-            self._fault = "" if check() else "not ready"
+            outcome = check()
+            is_ready, why = outcome if isinstance(outcome, tuple) else (outcome, "")
+            self._fault = "" if is_ready else why or "not ready"
         except Exception as error:
             logger.warning("The readiness check %s failed", self._check, exc_info=True)
             self._fault = f"failed: {type(error).__name__}"
@@ -96,7 +98,8 @@ _probes: dict[str, _Probe] = {}
 def register(name: str, path: str, *, timeout_s: float = 2.0) -> None:
     """Have ``/ready`` ask the function of that dotted path.
 
-    It takes nothing and says whether its part is ready; an exception means no.
+    It takes nothing and says whether its part is ready, or that and why not; an
+    exception means no, and only its type is shown. ``/ready`` is open to everybody.
     Registering a name again replaces it.
     """
     _probes[name] = _Probe(name, path, timeout_s)

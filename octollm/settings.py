@@ -268,9 +268,9 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SIDEBAR": {"show_search": True, "navigation": "octollm.admin.navigation"},
 }
-# Groups of the sidebar, each with the apps whose pages it lists.
+# Groups of the sidebar: models in this order, then what else the apps have.
 OCTOLLM_ADMIN_GROUPS = {
-    "Work": ["tasks_app", "planner"],
+    "Work": ["tasks_app.task", "tasks_app.taskresult", "tasks_app", "planner"],
     "Arms and safety": ["arms", "reflex"],
-    "System": ["octollm", "auth"],
+    "System": ["octollm.owner", "octollm.apikey", "octollm", "auth"],
 }

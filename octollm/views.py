@@ -32,6 +32,7 @@ class RootView(OpenView):
 
     @extend_schema(
         operation_id="service",
+        tags=["system"],
         responses=inline_serializer(
             "Service",
             {
@@ -55,6 +56,7 @@ class HealthView(OpenView):
 
     @extend_schema(
         operation_id="health",
+        tags=["system"],
         responses=inline_serializer(
             "Health",
             {"status": serializers.CharField(), "version": serializers.CharField()},
@@ -70,6 +72,7 @@ class ReadyView(OpenView):
 
     @extend_schema(
         operation_id="ready",
+        tags=["system"],
         responses=dict.fromkeys(
             (200, 503),
             inline_serializer(
@@ -120,7 +123,9 @@ class MetricsView(APIView):
         """Take any Accept: there is one format, and errors are JSON."""
         return JSONRenderer(), JSONRenderer.media_type
 
-    @extend_schema(operation_id="metrics", responses={(200, "text/plain"): str})
+    @extend_schema(
+        operation_id="metrics", tags=["system"], responses={(200, "text/plain"): str}
+    )
     def get(self, request: Request) -> HttpResponse:
         """Return all metrics."""
         return metrics.export(request._request)

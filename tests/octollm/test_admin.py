@@ -9,13 +9,13 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest
-from django.test import Client
+from django.test import Client, RequestFactory
 from django_dramatiq.models import Task as QueueMessage
 from unfold.admin import ModelAdmin
 
 from octollm.access.keys import create_key, find_key
 from octollm.access.models import ApiKey, Owner
-from octollm.admin import environment_badge, shortened_json
+from octollm.admin import environment_badge, navigation, shortened_json
 from octollm.resilience.models import Leader, Worker
 
 pytestmark = pytest.mark.django_db
@@ -149,6 +149,15 @@ def test_the_sidebar_lists_only_what_the_person_may_see(operator: Client) -> Non
     assert path_of(User) not in page
     assert path_of(User) in everything
     assert "System" in everything
+
+
+def test_the_sidebar_lists_what_its_group_names_first() -> None:
+    request = RequestFactory().get("/admin/")
+    request.user = User.objects.create_superuser("operator", password="x")
+    group = next(g for g in navigation(request) if g["title"] == "System")
+    links = [item["link"] for item in group["items"]]
+    assert links[:2] == [path_of(Owner), path_of(ApiKey)]
+    assert set(links) == {path_of(model) for model in OWN_MODELS}
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ def says_no() -> bool:
     return False
 
 
+def says_why() -> tuple[bool, str]:
+    return False, "the rules are being compiled"
+
+
+def passes_with_a_word() -> tuple[bool, str]:
+    return True, "hyperscan"
+
+
 def breaks() -> bool:
     raise ValueError("postgresql://user:password@host")
 
@@ -68,16 +76,18 @@ def test_the_open_addresses_look_at_no_credential() -> None:
 
 def test_ready_when_every_check_passes() -> None:
     health.register("one", f"{__name__}.passes")
+    health.register("two", f"{__name__}.passes_with_a_word")
     response = APIClient().get("/ready")
     assert response.status_code == 200
     assert response.json()["status"] == "ready"
-    assert response.json()["checks"][0]["status"] == "ok"
+    assert [check["status"] for check in response.json()["checks"]] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
     ("check", "detail"),
     [
         ("says_no", "not ready"),
+        ("says_why", "the rules are being compiled"),
         ("breaks", "failed: ValueError"),
         ("does_not_exist", "failed: ImportError"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from octollm.openapi import ProblemSerializer
 
 def generate() -> dict[str, Any]:
     generator = SchemaGenerator()  # type: ignore[no-untyped-call] # has no types
-    schema: dict[str, Any] = generator.get_schema(request=None, public=True)
-    return schema
+    make: Callable[..., dict[str, Any]] = generator.get_schema
+    return make(request=None, public=True)
 
 
 @pytest.fixture(scope="module")
