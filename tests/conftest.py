@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.test.utils import setup_databases, teardown_databases
 
 from tests.engines import TestEngines, running_engines
 
@@ -17,5 +19,16 @@ def engines() -> Iterator[TestEngines]:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(engines: TestEngines) -> None:
-    """Have the engines run before pytest-django makes its database on them."""
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, engines: TestEngines
+) -> Iterator[None]:
+    """Make the test database on the engines.
+
+    In place of pytest-django's own, which makes none when only tests run that use it
+    through other processes.
+    """
+    with django_db_blocker.unblock():
+        databases = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(databases, verbosity=0)
