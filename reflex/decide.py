@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -43,13 +44,37 @@ def action_for(
         checkpoint: where it was found.
         value_type: of a value, such as ``EMAIL``; empty for an injection.
         severity: ``low``, ``medium`` or ``high``; it decides over injections.
-        policy: another table than the committed one.
+        policy: another one than the committed.
     """
-    table = (policy or load_policy())[checkpoint]
+    actions = (policy or load_policy()).actions[checkpoint]
     if value_type:
-        values = table["values"]
-        return Action(values.get(value_type, values["default"]))
-    return Action(table["injection"][severity])
+        values = actions["values"]
+        return values.get(value_type, values["default"])
+    return actions["injection"][severity]
+
+
+def combine(
+    attacks: Sequence[tuple[int, str]], *, policy: Policy | None = None
+) -> frozenset[int]:
+    """Return which attacks of medium severity count as high because of the others.
+
+    Args:
+        attacks: where each starts and of which family it is, by position.
+        policy: another one than the committed.
+
+    Returns:
+        positions in ``attacks``.
+    """
+    rule = (policy or load_policy()).combination
+    raised: set[int] = set()
+    first = 0
+    for last, (start, _) in enumerate(attacks):
+        while start - attacks[first][0] > rule.within:
+            first += 1
+        window = range(first, last + 1)
+        if len({attacks[i][1] for i in window}) >= rule.families:
+            raised.update(window)
+    return frozenset(raised)
 
 
 def strictest(actions: Iterable[Action]) -> Action:
@@ -57,13 +82,40 @@ def strictest(actions: Iterable[Action]) -> Action:
     return max(actions, key=_STRICTNESS.__getitem__, default=Action.ALLOW)
 
 
-# checkpoint -> "values" or "injection" -> type or severity -> action
-Policy = Mapping[str, Mapping[str, Mapping[str, str]]]
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """When several attacks of medium severity count as high.
+
+    Attributes:
+        families: of how many families they must be.
+        within: in how many code points, from the first's start to the last's.
+    """
+
+    families: int
+    within: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The table: checkpoint, then ``values`` or ``injection``, then type or severity."""
+
+    actions: Mapping[Checkpoint, Mapping[str, Mapping[str, Action]]]
+    combination: Combination
 
 
 @cache
 def load_policy() -> Policy:
     """Return the committed policy."""
     path = Path(__file__).parent / "rules" / "policy.toml"
-    policy: Policy = tomllib.loads(path.read_text())
-    return policy
+    table = tomllib.loads(path.read_text())
+    combination = Combination(**table.pop("combination"))
+    return Policy(
+        actions={
+            Checkpoint(checkpoint): {
+                kind: {name: Action(action) for name, action in actions.items()}
+                for kind, actions in kinds.items()
+            }
+            for checkpoint, kinds in table.items()
+        },
+        combination=combination,
+    )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from reflex.decide import Checkpoint
+from reflex.decide import Checkpoint, combine
 from reflex.engine import Engine, Hit, engine
 from reflex.normalize import normalize
 from reflex.quoting import is_discussed
-from reflex.rules import Rule, load_rules
-from reflex.validators import VALIDATORS
+from reflex.rules import END, Rule, load_rules
+from reflex.validators import VALIDATORS, Span
 
 # Second bytes and later ones of a character in UTF-8.
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
+# How far a rule may look around a match, in code points.
+_CONTEXT = 160
 _MILDER = {"high": "medium", "medium": "low", "low": "low"}
 # Of overlapping values the first of these names the whole stretch.
 _PRECEDENCE = ("SECRET", "CARD", "IBAN", "SSN", "EMAIL", "IP", "PHONE", "LITERAL")
@@ -51,8 +53,8 @@ def detect(
     if normalized is not None:
         for match in matches_in(normalized.text, scanner, checkpoint):
             start, end = normalized.original_span(match.start, match.end)
-            found.append(_moved(match, start, end))
-    return tuple(_resolved(found)) if found else ()
+            found.append(replace(match, start=start, end=end))
+    return tuple(_combined(_resolved(found), text)) if found else ()
 
 
 def matches_in(text: str, scanner: Engine, checkpoint: Checkpoint) -> Iterator[Match]:
@@ -63,13 +65,13 @@ def matches_in(text: str, scanner: Engine, checkpoint: Checkpoint) -> Iterator[M
         return
     if len(content) != len(text):
         hits = _in_code_points(content, hits)
-    rules = load_rules().rules
+    patterns = load_rules().patterns
     for index, start, end in hits:
-        rule = rules[index]
-        if not rule.checkpoints or checkpoint in rule.checkpoints:
-            match = _validated(rule, text, start, end)
-            if match is not None:
-                yield match
+        for rule in patterns[index].rules:
+            if not rule.checkpoints or checkpoint in rule.checkpoints:
+                match = _validated(rule, text, start, end)
+                if match is not None:
+                    yield match
 
 
 def _in_code_points(content: bytes, hits: Sequence[Hit]) -> list[Hit]:
@@ -83,8 +85,8 @@ def _in_code_points(content: bytes, hits: Sequence[Hit]) -> list[Hit]:
         points[offset] = count
         position = offset
     return [
-        (rule, points[start] - _is_inside(content, start), points[end])
-        for rule, start, end in hits
+        (pattern, points[start] - _is_inside(content, start), points[end])
+        for pattern, start, end in hits
     ]
 
 
@@ -94,16 +96,33 @@ def _is_inside(content: bytes, offset: int) -> bool:
 
 
 def _validated(rule: Rule, text: str, start: int, end: int) -> Match | None:
-    if rule.validator:
-        span = VALIDATORS[rule.validator](text, start, end)
-        if span is None:
-            return None
-        start, end = span
+    span = _confirmed(rule, text, start, end) if rule.is_conditional else (start, end)
+    if span is None:
+        return None
+    start, end = span
     severity = rule.severity
     # Talk about an attack is not one; it stays noted, a step milder.
     if not rule.is_value and is_discussed(text, start, end):
         severity = _MILDER[severity]
     return Match(rule=rule, severity=severity, start=start, end=end)
+
+
+def _confirmed(rule: Rule, text: str, start: int, end: int) -> Span | None:
+    """Return the span of a match whose surroundings are as the rule demands."""
+    # Looking ahead from one place is cheaper than searching what lies before.
+    if rule.followed_by:
+        after = rule.followed_by.match(text, end, end + _CONTEXT)
+        if after is None:
+            return None
+        end = after.end()
+    if rule.preceded_by:
+        before = rule.preceded_by.search(text, max(0, start - _CONTEXT), start)
+        if before is None:
+            return None
+        start = before.start()
+    return (
+        VALIDATORS[rule.validator](text, start, end) if rule.validator else (start, end)
+    )
 
 
 def _resolved(found: Iterable[Match]) -> list[Match]:
@@ -120,10 +139,50 @@ def _resolved(found: Iterable[Match]) -> list[Match]:
     )
 
 
+def _combined(found: Sequence[Match], text: str) -> list[Match]:
+    """Raise attacks that the policy takes more seriously together."""
+    medium = [
+        index
+        for index, match in enumerate(found)
+        if match.severity == "medium" and not match.rule.is_value
+    ]
+    raised: set[int] = set()
+    for indexes in _by_piece(medium, found, text):
+        attacks = [(found[index].start, found[index].rule.family) for index in indexes]
+        raised.update(indexes[position] for position in combine(attacks))
+    return [
+        replace(match, severity="high") if index in raised else match
+        for index, match in enumerate(found)
+    ]
+
+
+def _by_piece(
+    indexes: Iterable[int], found: Sequence[Match], text: str
+) -> list[list[int]]:
+    """Group matches by the text of the document they stand in.
+
+    Words in two reviews of a list are no attack of either.
+    """
+    pieces: list[list[int]] = []
+    position = 0
+    for index in indexes:
+        start = found[index].start
+        if not pieces or text.find(END, position, start) >= 0:
+            pieces.append([])
+        pieces[-1].append(index)
+        position = start
+    return pieces
+
+
 def _merged(one: Match, other: Match) -> Match:
     """Return the match that decides, over all that both cover."""
     winner = min(one, other, key=_rank)
-    return _moved(winner, min(one.start, other.start), max(one.end, other.end))
+    # What lies within a longer value is a part of it: four groups of an IBAN.
+    if one.rule.is_value and other.end < one.end:
+        winner = one
+    return replace(
+        winner, start=min(one.start, other.start), end=max(one.end, other.end)
+    )
 
 
 def _rank(match: Match) -> tuple[int, int, int, str]:
@@ -131,7 +190,3 @@ def _rank(match: Match) -> tuple[int, int, int, str]:
     precedence = _PRECEDENCE.index(value_type) if value_type in _PRECEDENCE else -1
     severity = ("high", "medium", "low").index(match.severity)
     return precedence, severity, match.start - match.end, match.rule.id
-
-
-def _moved(match: Match, start: int, end: int) -> Match:
-    return Match(rule=match.rule, severity=match.severity, start=start, end=end)

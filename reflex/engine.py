@@ -1,8 +1,8 @@
 """Three engines for one rule table: hyperscan, RE2, and ``re`` as the last resort.
 
 All work on UTF-8 bytes and report byte offsets. What they must agree on: every
-match of a rule that has a validator, overlapping ones too; of the other rules at
-least the leftmost-longest matches that do not overlap.
+match of a conditional pattern, overlapping ones too; of the others at least the
+leftmost-longest matches that do not overlap.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from octollm.errors import ScreeningUnavailableError
-from reflex.rules import Rule, load_rules
+from reflex.rules import Pattern, load_rules
 
-# (position of the rule in the table, start, end), offsets in bytes.
+# (position of the pattern in the table, start, end), offsets in bytes.
 Hit = tuple[int, int, int]
 NAMES = ("hyperscan", "re2", "re")
 
 
 class Engine(Protocol):
-    """Something that finds the matches of all rules in one go."""
+    """Something that finds the matches of all patterns in one go."""
 
     name: str
 
@@ -35,66 +35,80 @@ class Engine(Protocol):
 
 
 class HyperscanEngine:
-    """One pass over the text for all rules, whatever their number."""
+    """One pass over the text for all patterns of a kind, whatever their number."""
 
     name = "hyperscan"
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        """Compile the database; about 100 ms."""
+    def __init__(self, patterns: Sequence[Pattern]) -> None:
+        """Compile the databases; a fraction of a second."""
         self._library: Any = importlib.import_module("hyperscan")
-        self._database = self._library.Database()
-        self._scratch = threading.local()
-        flag = self._library.HS_FLAG_SOM_LEFTMOST
-        caseless = flag | self._library.HS_FLAG_CASELESS
-        self._database.compile(
-            expressions=[rule.pattern.encode() for rule in rules],
-            ids=list(range(len(rules))),
-            elements=len(rules),
-            flags=[flag if rule.is_case_sensitive else caseless for rule in rules],
-        )
+        self._own = threading.local()
+        # Compiling takes more than linear time: two databases are built in half
+        # the time of one, and a second scan costs about a microsecond.
+        kinds: tuple[list[int], list[int]] = ([], [])
+        for index, pattern in enumerate(patterns):
+            kinds[pattern.rules[0].is_value].append(index)
+        self._databases = [self._compiled(patterns, kind) for kind in kinds if kind]
 
     def scan(self, content: bytes) -> list[Hit]:
-        """Return the longest match per rule and start."""
-        hits: list[tuple[int, int, int]] = []
+        """Return the longest match per pattern and start."""
+        hits: list[Hit] = []
         try:
-            self._database.scan(
-                content,
-                match_event_handler=_collect,
-                context=hits,
-                scratch=self._own_scratch(),
-            )
+            for database, scratch in self._with_scratches():
+                database.scan(
+                    content,
+                    match_event_handler=_collect,
+                    context=hits,
+                    scratch=scratch,
+                )
         except self._library.error as error:
             raise ScreeningUnavailableError(f"hyperscan: {error}") from error
         # Every end is reported; of one start the longest counts.
-        longest = {(rule, start): end for rule, start, end in sorted(hits)}
-        return [(rule, start, end) for (rule, start), end in longest.items()]
+        longest = {(pattern, start): end for pattern, start, end in sorted(hits)}
+        return [(pattern, start, end) for (pattern, start), end in longest.items()]
 
-    def _own_scratch(self) -> Any:
+    def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
+        chosen = [patterns[index] for index in indexes]
+        flag = self._library.HS_FLAG_SOM_LEFTMOST
+        caseless = flag | self._library.HS_FLAG_CASELESS
+        database = self._library.Database()
+        database.compile(
+            expressions=[pattern.text.encode() for pattern in chosen],
+            ids=list(indexes),
+            elements=len(chosen),
+            flags=[
+                flag if pattern.is_case_sensitive else caseless for pattern in chosen
+            ],
+        )
+        return database
+
+    def _with_scratches(self) -> list[tuple[Any, Any]]:
         # A scratch may serve one scan at a time, so each thread has its own.
         try:
-            return self._scratch.value
+            pairs: list[tuple[Any, Any]] = self._own.pairs
         except AttributeError:
-            self._scratch.value = self._library.Scratch(self._database)
-            return self._scratch.value
+            scratches = map(self._library.Scratch, self._databases)
+            pairs = self._own.pairs = list(zip(self._databases, scratches, strict=True))
+        return pairs
 
 
-def _collect(rule: int, start: int, end: int, _flags: int, hits: list[Hit]) -> None:
-    hits.append((rule, start, end))
+def _collect(pattern: int, start: int, end: int, _flags: int, hits: list[Hit]) -> None:
+    hits.append((pattern, start, end))
 
 
 class LoopEngine:
     """One compiled expression after the other, by any library that searches."""
 
-    def __init__(self, name: str, rules: Sequence[Rule]) -> None:
-        """Compile all rules with the library of that name."""
+    def __init__(self, name: str, patterns: Sequence[Pattern]) -> None:
+        """Compile all patterns with the library of that name."""
         self.name = name
-        compile_rule = _compile_re2 if name == "re2" else _compile_re
+        compiled = _compile_re2 if name == "re2" else _compile_re
         self._searches: list[tuple[Callable[..., Any], bool]] = [
-            (compile_rule(rule).search, bool(rule.validator)) for rule in rules
+            (compiled(pattern).search, pattern.is_conditional) for pattern in patterns
         ]
 
     def scan(self, content: bytes) -> list[Hit]:
-        """Return the matches, rule by rule."""
+        """Return the matches, pattern by pattern."""
         hits: list[Hit] = []
         for index, (search, may_overlap) in enumerate(self._searches):
             position = 0
@@ -105,31 +119,33 @@ class LoopEngine:
         return hits
 
 
-def _compile_re2(rule: Rule) -> Any:
+def _compile_re2(pattern: Pattern) -> Any:
     library: Any = importlib.import_module("re2")
     options = library.Options()
     options.encoding = library.Options.Encoding.LATIN1
-    options.case_sensitive = rule.is_case_sensitive
+    options.case_sensitive = pattern.is_case_sensitive
     options.longest_match = True
     options.never_capture = True
     options.log_errors = False
-    return library.compile(rule.pattern.encode(), options)
+    return library.compile(pattern.text.encode(), options)
 
 
-def _compile_re(rule: Rule) -> re.Pattern[bytes]:
-    flags = 0 if rule.is_case_sensitive else re.IGNORECASE
-    return re.compile(rule.pattern.encode(), flags)
+def _compile_re(pattern: Pattern) -> re.Pattern[bytes]:
+    flags = 0 if pattern.is_case_sensitive else re.IGNORECASE
+    return re.compile(pattern.text.encode(), flags)
 
 
-def build_engine(name: str, rules: Sequence[Rule]) -> Engine:
-    """Return the engine of that name over these rules.
+def build_engine(name: str, patterns: Sequence[Pattern]) -> Engine:
+    """Return the engine of that name over these patterns.
 
     Raises:
-        ScreeningUnavailableError: its library is missing or refuses a rule.
+        ScreeningUnavailableError: its library is missing or refuses a pattern.
     """
     try:
         return (
-            HyperscanEngine(rules) if name == "hyperscan" else LoopEngine(name, rules)
+            HyperscanEngine(patterns)
+            if name == "hyperscan"
+            else LoopEngine(name, patterns)
         )
     # The libraries' own errors derive from nothing but Exception, and importing
     # them may fail in ways of its own.
@@ -154,11 +170,11 @@ def engine() -> Engine:
 def _chosen(wish: str) -> Engine:
     if wish != "auto" and wish not in NAMES:
         raise ScreeningUnavailableError(f"OCTOLLM_REFLEX_ENGINE: no engine {wish!r}.")
-    rules = load_rules().rules
+    patterns = load_rules().patterns
     failures: list[str] = []
     for name in NAMES if wish == "auto" else (wish,):
         try:
-            return build_engine(name, rules)
+            return build_engine(name, patterns)
         except ScreeningUnavailableError as error:
             failures.append(error.message)
     raise ScreeningUnavailableError("; ".join(failures))

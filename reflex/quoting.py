@@ -19,7 +19,7 @@ _MENTION = (
     r"|texts? like|such as|like|called|named|titled|example|e\.g\.|means?|meaning|translate\w*"
     r"|explain\w*|attacks?|injections?|jailbreaks?|says?|said|quot\w+|regex|pattern|prompts? like"
 )
-_BEFORE = re.compile(rf"\b(?:{_MENTION})\b[^.!?\n]{{0,40}}$", re.IGNORECASE)
+_BEFORE = re.compile(rf"\b(?:{_MENTION})\b[^.!?\n]{{0,40}}\Z", re.IGNORECASE)
 _AFTER = re.compile(
     rf"[^.!?\n\w]{{0,4}}[^.!?\n]{{0,40}}\b(?:{_MENTION})\b", re.IGNORECASE
 )

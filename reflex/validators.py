@@ -21,7 +21,7 @@ Validator = Callable[[str, int, int], Span | None]
 def _has_neighbour(text: str, start: int, end: int, *, before: str, after: str) -> bool:
     """Return whether the text right before or after a span looks as given."""
     return bool(
-        re.search(f"(?:{before})$", text[max(0, start - 12) : start])
+        re.search(rf"(?:{before})\Z", text[max(0, start - 12) : start])
         or re.match(after, text[end : end + 12])
     )
 
@@ -32,7 +32,7 @@ def _has_neighbour(text: str, start: int, end: int, *, before: str, after: str) 
 def email(text: str, start: int, end: int) -> Span | None:
     """Grow the one character before the @ to the whole local part."""
     before = text[max(0, start - 64) : start + 1]
-    local = re.search(r"[\w.%+'-]{1,64}$", before)
+    local = re.search(r"[\w.%+'-]{1,64}\Z", before)
     if local is None:
         return None
     first = start + 1 - len(local.group().lstrip(".'-"))
@@ -54,8 +54,7 @@ _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
     (2221, 2720, frozenset({16})),  # Mastercard
     (34, 34, frozenset({15})),  # American Express
     (37, 37, frozenset({15})),  # American Express
-    (300, 305, frozenset(range(14, 20))),  # Diners Club
-    (3095, 3095, frozenset(range(14, 20))),  # Diners Club
+    (300, 309, frozenset({14})),  # Diners Club
     (36, 36, frozenset(range(14, 20))),  # Diners Club
     (38, 39, frozenset(range(14, 20))),  # Diners Club
     (3528, 3589, frozenset(range(16, 20))),  # JCB
@@ -78,7 +77,7 @@ def card(text: str, start: int, end: int) -> Span | None:
     """Keep the longest run of groups that is a card number by issuer and Luhn."""
     groups = list(re.finditer(r"\d+", text[start:end]))
     first = start + groups[0].start()
-    if _has_neighbour(text, first, first, before=r"\d[.,]", after="$^"):
+    if _has_neighbour(text, first, first, before=r"\d[.,]", after=r"\Z."):
         return None  # the fraction of a number
     for count in range(len(groups), 0, -1):
         digits = "".join(group.group() for group in groups[:count])
@@ -155,7 +154,7 @@ def ssn(text: str, start: int, end: int) -> Span | None:
 
     Source: SSA, "Social Security Number Randomization" (2011).
     """
-    number = re.search(r"\d{3}([ -]?)\d{2}\1\d{4}$", text[start:end])
+    number = re.search(r"\d{3}([ -]?)\d{2}\1\d{4}\Z", text[start:end])
     if number is None:
         return None
     digits = re.sub(r"\D", "", number.group())
@@ -174,7 +173,7 @@ _COUNTRY_CODE = re.compile(
     r"1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]"
     r"|(?:2[1-69]|3[578]|42|5[09]|6[789]|8[0578]|9[679])\d"
 )
-_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?)[ .:]{0,2}\d{1,6}$", re.IGNORECASE)
+_EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?)[ .:]{0,2}\d{1,6}\Z", re.IGNORECASE)
 
 
 def phone_international(text: str, start: int, end: int) -> Span | None:
@@ -184,6 +183,8 @@ def phone_international(text: str, start: int, end: int) -> Span | None:
     extension = _EXTENSION.search(text, start, end)
     main_end = extension.start() if extension else end
     groups = list(re.finditer(r"\d+", text[start:main_end]))
+    if len(groups[-1].group()) == 1:
+        return None  # a sum with a sign, such as +35236450.6
     while groups:
         digits = "".join(group.group() for group in groups).removeprefix("00")
         if _is_international(digits):
@@ -209,13 +210,24 @@ def phone_separated(text: str, start: int, end: int) -> Span | None:
     return (start, end) if 7 <= len(digits) <= 13 else None
 
 
+def phone_announced(text: str, start: int, end: int) -> Span | None:
+    """Keep the number at the front, which a word after it explains."""
+    if _has_neighbour(text, start, start, before=r"[\w.+/-]", after=r"\Z."):
+        return None
+    number = re.match(r"[+(]?\d[\d ()./-]{4,20}\d", text[start:end])
+    if number is None or _DATE.fullmatch(number.group()):
+        return None
+    digits = re.sub(r"\D", "", number.group())
+    return (start, start + number.end()) if 6 <= len(digits) <= 15 else None
+
+
 def phone_cued(text: str, start: int, end: int) -> Span | None:
     """Keep the number after a word that announces one."""
-    number = re.search(r"[+(]?\d[\d ()./-]{4,20}\d$", text[start:end])
+    number = re.search(r"[+(]?\d[\d ()./-]{4,20}\d\Z", text[start:end])
     if number is None or re.match(r"\w|[.,/:-]\d", text[end : end + 2]):
         return None
     digits = re.sub(r"\D", "", number.group())
-    if not 7 <= len(digits) <= 15 or _DATE.fullmatch(number.group()):
+    if not 6 <= len(digits) <= 15 or _DATE.fullmatch(number.group()):
         return None
     return start + number.start(), end
 
@@ -225,7 +237,14 @@ _DATE = re.compile(r"\d{4}([-./ ])\d{1,2}\1\d{1,2}|\d{1,2}([-./ ])\d{1,2}\2\d{4}
 
 # Addresses of machines --------------------------------------------------------------------
 _VERSION_WORD = re.compile(
-    r"(?:\bv|version|release|build|firmware|v\.|ver\.?|\brev\.?)[ :=]{0,2}$",
+    r"(?:\b(?:v|ver|rev|section|chapter|version|release|build|firmware|policy)\.?"
+    r"|upgrade to|update to)[ :=]{0,2}\Z",
+    re.IGNORECASE,
+)
+
+
+_ADDRESS_WORD = re.compile(
+    r"\b(?:ip|ipv4|address|host|server|gateway|client|from|ping|subnet)\b[^.\n]{0,8}\Z",
     re.IGNORECASE,
 )
 
@@ -234,12 +253,16 @@ def ipv4(text: str, start: int, end: int) -> Span | None:
     """Keep an address that can belong to somebody, and no version number."""
     if _has_neighbour(text, start, end, before=r"[\w.+-]", after=r"[\w-]|\.\d"):
         return None
-    if _VERSION_WORD.search(text[max(0, start - 12) : start]):
+    if _VERSION_WORD.search(text[max(0, start - 14) : start]):
+        return None
+    # Four small numbers count chapters or releases, if nothing says otherwise.
+    is_small = all(int(octet) < 32 for octet in text[start:end].split("."))
+    if is_small and not _ADDRESS_WORD.search(text[max(0, start - 24) : start]):
         return None
     return (start, end) if _is_personal_address(text[start:end]) else None
 
 
-_IPV6_LEFT = re.compile(r"[0-9A-Fa-f:]{1,40}$")
+_IPV6_LEFT = re.compile(r"[0-9A-Fa-f:]{1,40}\Z")
 _IPV6_RIGHT = re.compile(r"[0-9A-Fa-f:.]{1,45}")
 
 
@@ -300,7 +323,7 @@ def url_credentials(text: str, start: int, end: int) -> Span | None:
     return mixed_token(text, *span)
 
 
-_TOKEN = re.compile(r"[^\s:=\"'`\x1f]+=*$")
+_TOKEN = re.compile(r"[^\s:=\"'`\x1f]+=*\Z")
 _WORDS = re.compile(r"[a-z]+(?:[_-][a-z]+)*|[A-Z]+(?:[_-][A-Z]+)*")
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 
@@ -349,17 +372,17 @@ def assigned_secret(text: str, start: int, end: int) -> Span | None:
 
 
 def _looks_secret(value: str) -> bool:
-    if len(value) < 6 or _REFERENCE.match(value) or "(" in value:
+    if len(value) < 6 or _REFERENCE.match(value) or set("([") & set(value):
         return False
     kinds = (str.isdigit, str.isalpha, lambda c: not c.isalnum())
     return sum(any(map(kind, value)) for kind in kinds) >= 2 and any(
-        c.isdigit() or c in "!#$%&*@^?" for c in value
+        c.isdigit() or c in "!#$%*@^?" for c in value
     )
 
 
 def after_cue(text: str, start: int, end: int) -> Span | None:
     """Keep the last word of the match, which a cue before it announced."""
-    word = re.search(r"[^\s\"':=]+$", text[start:end])
+    word = re.search(r"[^\s\"':=]+\Z", text[start:end])
     return (start + word.start(), end) if word else None
 
 
@@ -375,6 +398,7 @@ VALIDATORS: Mapping[str, Validator] = {
         ipv4,
         ipv6,
         mixed_token,
+        phone_announced,
         phone_cued,
         phone_international,
         phone_separated,

@@ -10,8 +10,9 @@ look-around, no back-references, ASCII ``\w`` and ``\b``. No pattern may match
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,10 @@ class Rule:
         type: of the value, such as ``EMAIL``; empty for an injection.
         pattern: one regular expression, matched without regard to ASCII case
             unless ``is_case_sensitive``.
+        preceded_by: what must end where a match starts, for ``re``; a match grows
+            over it. What hyperscan would need large tables for is asked only where
+            the pattern, its rarer half, was found.
+        followed_by: the same for what must begin where a match ends.
         validator: name in ``reflex.validators``; it keeps, trims or drops a match.
         checkpoints: where the rule applies; everywhere when empty.
         source: where the format is described, or ``own``.
@@ -52,6 +57,8 @@ class Rule:
     type: str
     severity: str
     pattern: str
+    preceded_by: re.Pattern[str] | None
+    followed_by: re.Pattern[str] | None
     validator: str
     checkpoints: frozenset[str]
     is_case_sensitive: bool
@@ -64,12 +71,36 @@ class Rule:
         """Whether a match is a value to conceal rather than an attack."""
         return bool(self.type)
 
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a match of the pattern alone says nothing yet."""
+        return bool(self.validator or self.preceded_by or self.followed_by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """What an engine looks for; rules that look for the same share one.
+
+    Attributes:
+        rules: those that ask for it, in the order of the table.
+    """
+
+    text: str
+    is_case_sensitive: bool
+    rules: tuple[Rule, ...]
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether each match counts, those that overlap others too."""
+        return any(rule.is_conditional for rule in self.rules)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RuleTable:
     """All rules, in the order of the files, and a version that names their content."""
 
     rules: tuple[Rule, ...]
+    patterns: tuple[Pattern, ...]
     version: str
 
 
@@ -89,7 +120,19 @@ def load_rules() -> RuleTable:
             rules.extend(_parse(content.decode()))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ScreeningUnavailableError(f"The rule table is broken: {error}") from error
-    return RuleTable(rules=tuple(rules), version=digest.hexdigest()[:12])
+    return RuleTable(
+        rules=tuple(rules), patterns=_patterns(rules), version=digest.hexdigest()[:12]
+    )
+
+
+def _patterns(rules: Sequence[Rule]) -> tuple[Pattern, ...]:
+    shared: dict[tuple[str, bool], list[Rule]] = {}
+    for rule in rules:
+        shared.setdefault((rule.pattern, rule.is_case_sensitive), []).append(rule)
+    return tuple(
+        Pattern(text=text, is_case_sensitive=is_case_sensitive, rules=tuple(askers))
+        for (text, is_case_sensitive), askers in shared.items()
+    )
 
 
 def _parse(content: str) -> list[Rule]:
@@ -108,6 +151,8 @@ def _rule(fields: dict[str, Any], macros: Mapping[str, str]) -> Rule:
         type=fields.get("type", ""),
         severity=severity,
         pattern=_expanded(_joined(fields["pattern"]), macros),
+        preceded_by=_context(r"(?:{})\Z", fields.get("preceded_by"), macros),
+        followed_by=_context("{}", fields.get("followed_by"), macros),
         validator=fields.get("validator", ""),
         checkpoints=frozenset(fields.get("checkpoints", ())),
         is_case_sensitive=fields.get("is_case_sensitive", False),
@@ -117,9 +162,20 @@ def _rule(fields: dict[str, Any], macros: Mapping[str, str]) -> Rule:
     )
 
 
+def _context(
+    form: str, pattern: str | None, macros: Mapping[str, str]
+) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    text = form.format(_expanded(_joined(pattern), macros))
+    return re.compile(text, re.ASCII | re.IGNORECASE)
+
+
 def _joined(pattern: str) -> str:
     """Return the pattern in one line; indentation and line ends are for reading."""
-    return "".join(line.strip() for line in pattern.splitlines())
+    if "\n" not in pattern:
+        return pattern
+    return "".join(line.lstrip() for line in pattern.splitlines())
 
 
 def _expanded(pattern: str, macros: Mapping[str, str]) -> str:
