@@ -109,7 +109,13 @@ def complete(
     """
     if not is_configured():
         raise ModelMisconfiguredError("No model is configured.")
-    outgoing = _outgoing(messages, purpose, max_output_tokens, temperature, json_schema)
+    outgoing = _outgoing(
+        messages,
+        purpose=purpose,
+        max_output_tokens=max_output_tokens,
+        temperature=temperature,
+        json_schema=json_schema,
+    )
     record = services.meter.replay(outgoing.call.request_hash)
     if record is not None:
         return from_record(record).completion(is_replayed=True)
@@ -130,6 +136,7 @@ def guarded(text: str) -> str:
 
 def _outgoing(
     messages: Sequence[Message],
+    *,
     purpose: str,
     max_output_tokens: int,
     temperature: float,

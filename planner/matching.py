@@ -64,30 +64,34 @@ def match_goal(
     """
     parts = [part.strip() for part in _PARTS.split(goal) if part.strip()]
     parts = [part for part in parts if words(part)]
-    affinities = {each.id: _affinity(each, goal, goal, support) for each in recipes}
+    affinities = {
+        each.id: _affinity(each, part=goal, goal=goal, support=support)
+        for each in recipes
+    }
     nearest = tuple(sorted(recipes, key=lambda each: -affinities[each.id]))
     chosen: dict[str, Recipe] = {}
     for part in parts:
-        best = _best(part, goal, recipes, support)
+        best = _best(part, goal=goal, recipes=recipes, support=support)
         if best is not None:
             chosen[best.id] = best
         elif _is_open_ended(part):
             return Match(recipes=(), nearest=nearest, open_part=part)
     if not chosen:
         # Its words may be spread over the parts.
-        whole = _best(goal, goal, recipes, support)
+        whole = _best(goal, goal=goal, recipes=recipes, support=support)
         chosen = {whole.id: whole} if whole is not None else {}
     return Match(recipes=tuple(chosen.values()), nearest=nearest, open_part="")
 
 
 def _best(
     part: str,
+    *,
     goal: str,
     recipes: Sequence[Recipe],
     support: Callable[[Recipe], float],
 ) -> Recipe | None:
     scored = [
-        (_affinity(each, part, goal, support), each)
+        (_affinity(each, part=part, goal=goal, support=support), each)
         for each in recipes
         if not _is_foreign(part, _lexicon(each.fit))
     ]
@@ -96,7 +100,7 @@ def _best(
 
 
 def _affinity(
-    recipe: Recipe, part: str, goal: str, support: Callable[[Recipe], float]
+    recipe: Recipe, *, part: str, goal: str, support: Callable[[Recipe], float]
 ) -> float:
     """Return what a recipe and one part of a goal have in common, 0.0 to 2.5."""
     lexicon = _lexicon(recipe.fit)

@@ -7,23 +7,21 @@ draft: the compiler decides, and its violations go back to the model once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from django.conf import settings
 
-from arms import llm
 from arms.answers import Completion
 from arms.contract import ArmServices, ArmSpec
+from arms.formats import FormatLadder
 from arms.knowledge import search
-from arms.llm import ANY_OBJECT, Message
+from arms.llm import Message
 from octollm.errors import (
     DeadlineExceededError,
     InvalidPlanError,
-    ModelFormatError,
     ModelTruncatedError,
     ModelUnavailableError,
 )
-from octollm.types import JSONValue
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
 from planner.parsing import parse_draft
@@ -75,12 +73,7 @@ class _Dialogue:
         self._contract = contract
         self._catalogue = catalogue
         self._services = services
-        # The plainest form comes last and is taken by every server.
-        self._formats: list[Mapping[str, JSONValue] | None] = [
-            plan_schema(catalogue),
-            ANY_OBJECT,
-            None,
-        ]
+        self._ladder = FormatLadder(plan_schema(catalogue))
 
     def plan(self) -> Plan:
         prompt = plan_prompt(
@@ -100,20 +93,13 @@ class _Dialogue:
         return self._compiled(self._ask(again, room))
 
     def _ask(self, prompt: Sequence[Message], max_output_tokens: int) -> Completion:
-        while True:
-            try:
-                return llm.complete(
-                    prompt,
-                    purpose="planning",
-                    services=self._services,
-                    max_output_tokens=max_output_tokens,
-                    temperature=TEMPERATURE,
-                    json_schema=self._formats[0],
-                )
-            except ModelFormatError:
-                if len(self._formats) == 1:
-                    raise
-                del self._formats[0]
+        return self._ladder.complete(
+            prompt,
+            purpose="planning",
+            services=self._services,
+            max_output_tokens=max_output_tokens,
+            temperature=TEMPERATURE,
+        )
 
     def _compiled(self, answer: Completion) -> Plan:
         steps = parse_draft(answer.text).steps

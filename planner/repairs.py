@@ -13,6 +13,8 @@ from planner.candidate import Candidate, Compilation, renamed_step, rewrite_obje
 from planner.plan import look_up, reference, reference_path, references, step_of
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# The task's own steps have these ids beside the plan's.
+RESERVED_IDS = frozenset({"plan", "judge"})
 # "steps.1.texts", "{{ context.reviews }}", "${steps.1.count}": meant as references.
 _WRITTEN_REFERENCE = re.compile(
     r"\$?\{{0,2} ?((?:steps|context)\.[\w-]+(?:\.[\w-]+)*) ?\}{0,2}"
@@ -35,7 +37,7 @@ def mend(work: Compilation) -> None:
 
 def _rename_odd_ids(work: Compilation) -> None:
     ids = [step.step_id for step in work.steps]
-    if len(set(ids)) < len(ids) or all(_GOOD_ID.fullmatch(each) for each in ids):
+    if len(set(ids)) < len(ids) or all(map(_is_good, ids)):
         return
     names = {old: str(number) for number, old in enumerate(ids, start=1)}
     for step in work.steps:
@@ -43,7 +45,11 @@ def _rename_odd_ids(work: Compilation) -> None:
         step.depends_on = [names.get(parent, parent) for parent in step.depends_on]
         step.input = rewrite_object(step.input, lambda path: renamed_step(path, names))
     work.result = rewrite_object(work.result, lambda path: renamed_step(path, names))
-    work.repairs.append("The step ids were not plain words; steps were numbered.")
+    work.repairs.append("Step ids were odd or reserved, so the steps were numbered.")
+
+
+def _is_good(step_id: str) -> bool:
+    return step_id not in RESERVED_IDS and _GOOD_ID.fullmatch(step_id) is not None
 
 
 def _find_in_catalogue(work: Compilation, step: Candidate) -> None:

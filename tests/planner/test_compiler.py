@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from octollm.errors import InvalidPlanError
 from planner.compiler import compile_plan
 from planner.plan import Plan, Source
+from tests.planner.bench import compile_times_s
 from tests.planner.cases import CATALOGUE, chain, make_contract, make_draft, step
 
 FROM_GOAL = {"goal": {"$from": "goal"}}
@@ -209,6 +209,13 @@ def test_odd_ids_are_numbered_and_references_follow() -> None:
     assert "numbered" in plan.repairs[0]
 
 
+@pytest.mark.parametrize("reserved", ["judge", "plan"])
+def test_ids_of_the_tasks_own_steps_are_not_taken(reserved: str) -> None:
+    plan = compiled(step(reserved), step("b", "keywords"))
+
+    assert [each.step_id for each in plan.steps] == ["1", "2"]
+
+
 def test_a_dependency_on_no_step_is_dropped_and_recorded() -> None:
     plan = compiled(step("1", depends_on=["0"]))
 
@@ -318,22 +325,8 @@ def test_a_claim_of_the_draft_is_kept() -> None:
     assert plan.steps[2].criteria == (0,)
 
 
-def test_a_ten_step_plan_compiles_in_a_millisecond() -> None:
-    fetched = {"texts": {"$from": "steps.1.texts"}}
-    draft = make_draft(
-        step("1", "fetch_documents", input=FROM_GOAL),
-        *(
-            step(str(n), "keywords", input=fetched | {"limit": n}, depends_on=["1"])
-            for n in range(2, 11)
-        ),
-    )
-    contract = make_contract(acceptance_criteria=("At least 5 keywords", "No PII"))
-    timings = []
-    for _ in range(200):
-        started = time.perf_counter()
-        compile_plan(draft, contract=contract, catalogue=CATALOGUE, source="model")
-        timings.append(time.perf_counter() - started)
+def test_a_ten_step_plan_compiles_in_about_a_millisecond() -> None:
+    timings = compile_times_s(200)
 
-    median_s = statistics.median(timings)
-    # Held to ten times the target: the machine may be busy.
-    assert median_s < 0.010
+    # The target is 1 ms on a quiet machine; a busy one gets ten times that.
+    assert statistics.median(timings) < 0.010

@@ -12,7 +12,9 @@ from arms.registry import catalogue
 from octollm.errors import MissingInputError
 from planner.plan import Plan
 from planner.recipe_planning import plan_by_recipe
+from tests.ledgers import make_services
 from tests.planner.cases import make_contract
+from tests.planner.running import run_plan
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +45,25 @@ def test_texts_are_fetched_when_the_context_has_none(scope: UUID) -> None:
     assert sentiment.input == {"texts": {"$from": "steps.documents.texts"}}
     assert sentiment.depends_on == ("documents",)
     assert "2 documents in “product_reviews”" in sentiment.description
+
+
+@pytest.mark.parametrize(
+    ("goal", "key", "expected"),
+    [
+        ("Analyze sentiment of product reviews", "count", 2),
+        ("Describe the sales table", "row_count", 2),
+        ("Search the documents for broken products", "count", 2),
+    ],
+)
+def test_a_plan_on_documents_runs_through_the_real_arms(
+    scope: UUID, goal: str, key: str, expected: int
+) -> None:
+    contract = make_contract(goal=goal, context={}, knowledge_scope=scope)
+    plan = plan_by_recipe(contract, catalogue())
+
+    result = run_plan(plan, contract, make_services(knowledge_scope=scope))
+
+    assert result[key] == expected
 
 
 def test_the_context_comes_before_the_documents(scope: UUID) -> None:

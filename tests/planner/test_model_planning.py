@@ -398,6 +398,14 @@ def test_the_prompt_names_arms_and_rules_and_keeps_data_inside_its_fence(
     assert '"0": "Sentiment score -1 to 1"' in user
 
 
+def test_an_assigned_arm_is_asked_for(model: FakeModel) -> None:
+    model.will(fakes.completion(GOOD))
+
+    planned(assigned_arm="analyst")
+
+    assert "work_must_be_done_by_arm" in model.sent_text
+
+
 def test_the_schema_sent_is_closed_everywhere(model: FakeModel) -> None:
     model.will(fakes.completion(GOOD))
 

@@ -17,7 +17,9 @@ from planner.capabilities import SPEC as PLANNER
 from planner.plan import Plan, resolve
 from planner.recipe import all_recipes
 from planner.recipe_planning import plan_by_recipe
+from tests.ledgers import make_services
 from tests.planner.cases import REVIEWS, make_contract
+from tests.planner.running import run_plan
 
 CATALOGUE = (ANALYST, JUDGE, PLANNER, RETRIEVER)
 CSV = "region,price\nnorth,3\nsouth,4\n"
@@ -130,6 +132,36 @@ def test_a_recipe_makes_an_executable_plan(
     assert plan.source == "recipe"
     assert inputs_of(plan, goal, context) == expected
     assert plan.total_estimated_time > 0
+
+
+@pytest.mark.parametrize(
+    ("goal", "context", "key", "expected"),
+    [
+        ("Analyze sentiment of reviews", {"reviews": REVIEWS}, "count", 3),
+        ("Summarize the text", {"text": "One thing. Two things."}, "coverage", ...),
+        ("Find the keywords", {"texts": ["battery life", "battery"]}, "keywords", ...),
+        (
+            "Classify the comments by rules",
+            {"comments": ["It broke.", "Late again."], "rules": RULES},
+            "labels",
+            {"delivery": 1, "quality": 1},
+        ),
+        ("Describe the table", {"table": CSV}, "row_count", 2),
+        ("how many rows per region", {"table": CSV}, "row_count", 2),
+        ("Extract dates from the text", {"text": "Due 2026-01-05."}, "count", 1),
+        ("Compare the two texts", {"a": "one two", "b": "one two"}, "similarity", 1),
+    ],
+)
+def test_a_recipes_plan_runs_through_the_real_arms(
+    goal: str, context: Any, key: str, expected: Any
+) -> None:
+    contract = make_contract(goal=goal, context=context)
+    plan = plan_by_recipe(contract, CATALOGUE)
+
+    result = run_plan(plan, contract, make_services())
+
+    assert set(result) == set(plan.result)
+    assert result[key] == expected if expected is not ... else result[key]
 
 
 @pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.id)
