@@ -20,8 +20,8 @@ from octollm.embedded.engines import Engine, Postgres, Valkey, prepare_home
 from octollm.embedded.layout import engine_layout
 from octollm.embedded.processes import spawn
 
-# Nothing here must survive a power cut.
-FAST_POSTGRES = ("--fsync=off", "--full_page_writes=off", "--synchronous_commit=off")
+# Nothing here must survive a power cut; what is committed survives a kill.
+FAST_POSTGRES = ("--fsync=off", "--full_page_writes=off")
 TEST_DATABASE = "test_octollm"
 
 
@@ -85,7 +85,7 @@ def running_engines(
     home = Path(os.environ["OCTOLLM_TEST_HOME"])
     named_database = os.environ.get("OCTOLLM_TEST_DATABASE_URL")
     named_redis = os.environ.get("OCTOLLM_TEST_REDIS_URL")
-    _remove_abandoned(home.parent)
+    remove_abandoned(home.parent)
     with contextlib.ExitStack() as cleanup:
         # 0711: as root the engines run as nobody and must pass through.
         home.mkdir(mode=0o700)
@@ -121,7 +121,7 @@ def _start(engine: Engine, cleanup: contextlib.ExitStack) -> None:
     cleanup.callback(engines.stop, engine, process)
 
 
-def _remove_abandoned(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
     """Remove directories of runs that were killed: nobody holds their lock."""
     for home in parent.glob("octollm-tests-*"):
         if not re.fullmatch(r"octollm-tests-[0-9a-f]{16}", home.name):

@@ -62,14 +62,16 @@ def packaged_binaries() -> Binaries:
     return found
 
 
-def usable_binaries(copies: Path, account: Account | None) -> Binaries:
+def usable_binaries(
+    copies: Path, account: Account | None, *, packaged: Binaries | None = None
+) -> Binaries:
     """Return binaries that the account can run, copied to ``copies`` if need be.
 
     A virtual environment below a directory that only root may enter, such as
     ``/root``, cannot be reached by the engines' user. Its files are copied (about
     45 MB, a second): opening up somebody's directory is not ours to do.
     """
-    packaged = packaged_binaries()
+    packaged = packaged or packaged_binaries()
     if _runs(packaged, account):
         return packaged
     copied = _copy(packaged, copies)

@@ -13,6 +13,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from octollm.embedded.errors import EmbeddedError
 from octollm.embedded.tether import is_held
 
 DEFAULT_DATA_DIR = ".octollm"
@@ -84,14 +85,16 @@ def ensure_keys(directory: Path) -> Keys:
     """Return the keys of the embedded system, made at its first start.
 
     Raises:
-        ValueError: the file is there but cannot be read; new keys in its place would
-            make everything in the vault unreadable.
+        EmbeddedError: the file is there but cannot be read.
     """
     path = directory / "keys.json"
     if path.exists():
         keys = read_keys(directory)
         if keys is None:
-            raise ValueError(f"{path} is damaged")
+            # New keys in their place would make all that is in the vault unreadable.
+            raise EmbeddedError(
+                f"{path} is damaged or cannot be read: bring it back from a backup."
+            )
         return keys
     keys = Keys(secret_key=_new_key(), vault_key=_new_key(), hmac_key=_new_key())
     partial = directory / "keys.json.part"

@@ -1,10 +1,11 @@
 """Start services, start them again when they end, and stop them in order.
 
-1. `start` starts a service and waits until it is ready.
+1. `start_engine` and `start` start services.
 2. `watch` sleeps until a child ends or a signal comes. A child that ended takes what
    is left of its group along and is started again, after a pause that doubles.
    One that keeps ending, or an engine that does not come back, ends everything.
-3. `stop` ends programs first, then engines, each within a bound.
+3. At the end of `in_charge`, programs are stopped first, then engines, each within
+   a bound.
 
 One thread, the main one: signals wake it through a pipe, and Linux tells children of
 the death of the thread that started them, not of the process.
@@ -20,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from types import FrameType
 
@@ -35,17 +37,29 @@ from octollm.embedded.processes import (
 )
 from octollm.embedded.services import Service
 
-PROGRAMS_STOP_S = 15.0
-ENGINE_STOP_S = 10.0
-# After SIGQUIT, a postmaster kills its backends within 5 s.
-LAST_SIGNAL_S = 6.0
-RESTART_READY_S = 60.0
-MAX_DEATHS = 5
-DEATHS_WITHIN_S = 60.0
-_FIRST_PAUSE_S = 0.5
 _TICK_S = 1.0
+_QUICK_TICK_S = 0.1
 _TRIM_INTERVAL_S = 5.0
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How long things may take, in seconds, and how often they may fail.
+
+    Attributes:
+        last_signal_s: a postmaster kills its backends within 5 s of SIGQUIT.
+        first_pause_s: before a restart; doubles with each recent end.
+        max_deaths: so many within ``deaths_within_s``, and it is given up.
+    """
+
+    programs_stop_s: float = 15.0
+    engine_stop_s: float = 10.0
+    last_signal_s: float = 6.0
+    return_s: float = 60.0
+    first_pause_s: float = 0.5
+    max_deaths: int = 5
+    deaths_within_s: float = 60.0
 
 
 class StopRequestedError(Exception):
@@ -63,14 +77,15 @@ class Kind(Enum):
 class Child:
     """A service and the process that runs it now."""
 
-    def __init__(self, service: Service, kind: Kind) -> None:
+    def __init__(self, service: Service, kind: Kind, bounds: Bounds) -> None:
         """Start with no process."""
         self.service = service
         self.kind = kind
         self.process: subprocess.Popen[bytes] | None = None
-        self.deaths: deque[float] = deque(maxlen=MAX_DEATHS)
         self.restart_at = 0.0
         self.ready_by: float | None = None
+        self._bounds = bounds
+        self._deaths: deque[float] = deque(maxlen=bounds.max_deaths)
 
     def spawn(self) -> None:
         """Start the process without waiting for it."""
@@ -82,24 +97,26 @@ class Child:
         """Whether its process lives."""
         return self.process is not None and self.process.poll() is None
 
-    def note_death(self, now: float) -> None:
-        """Settle when to start it again."""
+    def note_death(self, now: float) -> bool:
+        """Settle when to start it again; say whether that would be of any use."""
         self.process = None
-        self.deaths.append(now)
-        recent = sum(now - death < DEATHS_WITHIN_S for death in self.deaths)
-        self.restart_at = now + _FIRST_PAUSE_S * 2 ** (recent - 1)
-
-    def keeps_ending(self, now: float) -> bool:
-        """Tell whether starting it again would be of no use."""
-        return len(self.deaths) == MAX_DEATHS and now - self.deaths[0] < DEATHS_WITHIN_S
+        self._deaths.append(now)
+        recent = sum(
+            now - death < self._bounds.deaths_within_s for death in self._deaths
+        )
+        self.restart_at = now + self._bounds.first_pause_s * 2 ** (recent - 1)
+        return recent < self._bounds.max_deaths
 
 
 class Supervisor:
     """The one process that starts all others."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, say: Callable[[str], None], *, bounds: Bounds | None = None
+    ) -> None:
         """Take what tells the person at the terminal something."""
         self._say = say
+        self._bounds = bounds or Bounds()
         self._children: list[Child] = []
         self._stop_signals = 0
         self._wake_up, self._waker = os.pipe()
@@ -128,13 +145,13 @@ class Supervisor:
 
     def start_engine(self, engine: Engine) -> None:
         """Start an engine and wait until it answers."""
-        child = Child(engine, Kind.ENGINE)
+        child = Child(engine, Kind.ENGINE, self._bounds)
         child.process = engines.start(engine, sleep=self._sleep)
         self._children.append(child)
 
     def start(self, service: Service, kind: Kind = Kind.PROGRAM) -> Child:
         """Start a service, begin to watch it, do not wait for it."""
-        child = Child(service, kind)
+        child = Child(service, kind, self._bounds)
         self._children.append(child)
         child.spawn()
         return child
@@ -174,7 +191,8 @@ class Supervisor:
             EmbeddedError: something keeps ending, or an engine does not come back.
         """
         while True:
-            self._sleep(_TICK_S)
+            is_waiting = any(c.process is None or c.ready_by for c in self._children)
+            self._sleep(_QUICK_TICK_S if is_waiting else _TICK_S)
             for child in list(self._children):
                 self._tend(child, time.monotonic())
             self._trim_logs(time.monotonic())
@@ -183,7 +201,7 @@ class Supervisor:
         if child.process is None:
             if now >= child.restart_at:
                 child.spawn()
-                child.ready_by = now + RESTART_READY_S
+                child.ready_by = now + self._bounds.return_s
         elif child.process.poll() is not None:
             self._bury(child, child.process, now)
         elif child.ready_by is not None:
@@ -192,7 +210,7 @@ class Supervisor:
     def _bury(self, child: Child, process: subprocess.Popen[bytes], now: float) -> None:
         """Clear up after a child that ended by itself."""
         kill_group(process)
-        child.note_death(now)
+        is_worth_a_try = child.note_death(now)
         kill_orphans(self._pids())
         name, log = child.service.name, child.service.log
         how = _how_it_ended(process.returncode)
@@ -200,13 +218,12 @@ class Supervisor:
             self._children.remove(child)
             if process.returncode != 0:
                 self._say(f"{name} ended {how}; the system stays up")
-        elif child.keeps_ending(now):
-            raise EmbeddedError(
-                f"{name} ended {MAX_DEATHS} times in a minute, last {how}; the end of "
-                f"{log}:\n{tail(log)}"
-            )
-        else:
+        elif is_worth_a_try:
             self._say(f"{name} ended {how}; starting it again (see {log})")
+        else:
+            raise EmbeddedError(
+                f"{name} keeps ending, last {how}; the end of {log}:\n{tail(log)}"
+            )
 
     def _check_return(self, child: Child, ready_by: float, now: float) -> None:
         name, log = child.service.name, child.service.log
@@ -216,7 +233,7 @@ class Supervisor:
         elif now > ready_by:
             raise EmbeddedError(
                 f"{name} was started again and does not answer after "
-                f"{RESTART_READY_S:.0f} s; the end of {log}:\n{tail(log)}"
+                f"{self._bounds.return_s:.0f} s; the end of {log}:\n{tail(log)}"
             )
 
     def _trim_logs(self, now: float) -> None:
@@ -247,13 +264,13 @@ class Supervisor:
         """
         programs = [child for child in self._children if child.kind is not Kind.ENGINE]
         _send(programs, lambda service: service.stop_signal)
-        self._await_all(programs, PROGRAMS_STOP_S, is_patient=False)
+        self._await_all(programs, self._bounds.programs_stop_s, is_patient=False)
         _kill(programs)
         for engine in reversed([c for c in self._children if c.kind is Kind.ENGINE]):
             _send([engine], lambda service: service.stop_signal)
-            if not self._await_all([engine], ENGINE_STOP_S):
+            if not self._await_all([engine], self._bounds.engine_stop_s):
                 _send([engine], lambda service: service.last_signal)
-                self._await_all([engine], LAST_SIGNAL_S)
+                self._await_all([engine], self._bounds.last_signal_s)
             _kill([engine])
         kill_orphans(set())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -60,13 +61,19 @@ def up(options: UpOptions) -> None:
     account = engine_account()
     directory = options.data_dir
     with held(directory, account):
+        # What a killed one left names a tether of the same name as ours.
+        (directory / "up.json").unlink(missing_ok=True)
         run = fresh_directory(directory / "run")
         (directory / "logs").mkdir(mode=0o700, exist_ok=True)
         ensure_keys(directory)
         supervisor = Supervisor(say)
-        # The tether goes last: it ends by force what an ordered stop left.
-        with tether.tie(run / "tether"), supervisor.in_charge():
-            System(options, supervisor).run(began)
+        system = System(options, supervisor)
+        try:
+            # The tether goes last: it ends by force what an ordered stop left.
+            with tether.tie(run / "tether"), supervisor.in_charge():
+                system.run(began)
+        finally:
+            system.tidy()
 
 
 class System:
@@ -78,11 +85,11 @@ class System:
         self._supervisor = supervisor
         self._logs = options.data_dir / "logs"
         self._port = free_port(options.host, options.port)
-        self._layout: EngineLayout | None = None
+        self._layout: EngineLayout | None = None  # of the engines that are ours
+        self._database: Postgres | None = None  # nothing when it is not ours
         self._instance_file = options.data_dir / "up.json"
         prometheus = fresh_directory(options.data_dir / "run" / "prom")
         self._environment = {
-            **os.environ,
             "DJANGO_SETTINGS_MODULE": "octollm.settings",
             "OCTOLLM_DATA_DIR": str(options.data_dir),
             "PROMETHEUS_MULTIPROC_DIR": str(prometheus),
@@ -106,6 +113,11 @@ class System:
         finally:
             self._instance_file.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Remove the sockets' directory where it is in /tmp, now that all ended."""
+        if self._layout and self._layout.sockets.parent != self._layout.home:
+            shutil.rmtree(self._layout.sockets, ignore_errors=True)
+
     def _start_engines(self) -> None:
         """Start those engines that the environment does not name."""
         has_postgres = not names_engine("OCTOLLM_DATABASE_URL")
@@ -114,26 +126,19 @@ class System:
             return
         account = engine_account()
         layout = engine_layout(engines_home(self._options.data_dir, account))
+        self._layout = layout
         binaries = prepare_home(layout, account)
         if has_postgres:
-            self._supervisor.start_engine(
-                Postgres(
-                    layout,
-                    binaries=binaries,
-                    account=account,
-                    log=self._logs / "postgres.log",
-                )
+            log = self._logs / "postgres.log"
+            self._database = Postgres(
+                layout, binaries=binaries, account=account, log=log
             )
+            self._supervisor.start_engine(self._database)
             self._environment["OCTOLLM_DATABASE_URL"] = layout.database_url
-            self._layout = layout
         if has_valkey:
+            log = self._logs / "valkey.log"
             self._supervisor.start_engine(
-                Valkey(
-                    layout,
-                    binaries=binaries,
-                    account=account,
-                    log=self._logs / "valkey.log",
-                )
+                Valkey(layout, binaries=binaries, account=account, log=log)
             )
             self._environment["OCTOLLM_REDIS_URL"] = layout.redis_url
 
@@ -142,7 +147,8 @@ class System:
 
         Somebody else's database may change without us, so that is always asked.
         """
-        if self._layout and is_prepared(self._layout.postgres_data):
+        cluster = self._database.layout.postgres_data if self._database else None
+        if cluster and is_prepared(cluster):
             return
         written = self._options.data_dir / "run" / "made.json"
         errand = self._program(
@@ -161,8 +167,8 @@ class System:
             say("Made at this first start and shown only now:")
             say(f"  operator's account  {made['username']}  {made['password']}")
             say(f"  API key             {made['key']}")
-        if self._layout:
-            mark_prepared(self._layout.postgres_data)
+        if cluster:
+            mark_prepared(cluster)
 
     def _start_web(self) -> None:
         """Start the web process and wait until it says that all is well."""
@@ -184,14 +190,14 @@ class System:
 
     def _start_workers(self) -> None:
         """Start the masters; a killed one does not take the others along."""
-        environment = {**self._environment, **worker_environment()}
+        environment = {**self._child_environment, **worker_environment()}
         for number in range(1, self._options.workers + 1):
             program = self._program(f"worker-{number}", worker_command())
             self._supervisor.start(replace(program, environment=environment))
 
     def _publish(self) -> None:
         """Let other commands join."""
-        environment = self._environment
+        environment = self._child_environment
         instance = Instance(
             pid=os.getpid(),
             database_url=environment.get("OCTOLLM_DATABASE_URL", ""),
@@ -214,7 +220,7 @@ class System:
 
     def _start_demo(self) -> None:
         """Show the sample goal, on embedded data only; no failure of it matters."""
-        if self._options.with_demo and self._layout:
+        if self._options.with_demo and self._database:
             demo = self._program(
                 "the demo", [sys.executable, "-m", "octollm", "demo", "--first"]
             )
@@ -224,9 +230,13 @@ class System:
         return Program(
             name=name,
             command=command,
-            environment=self._environment,
+            environment=self._child_environment,
             log=self._logs / f"{name}.log",
         )
+
+    @property
+    def _child_environment(self) -> dict[str, str]:
+        return {**os.environ, **self._environment}
 
     @property
     def _base_url(self) -> str:
