@@ -58,7 +58,7 @@ class HealthView(OpenView):
         operation_id="health",
         tags=["system"],
         responses=inline_serializer(
-            "Health",
+            "ServiceHealth",
             {"status": serializers.CharField(), "version": serializers.CharField()},
         ),
     )
@@ -78,7 +78,7 @@ class ReadyView(OpenView):
             inline_serializer(
                 "Readiness",
                 {
-                    "status": serializers.ChoiceField(["ready", "not_ready"]),
+                    "status": serializers.CharField(help_text="ready or not_ready"),
                     "checks": serializers.ListField(child=serializers.DictField()),
                 },
             ),
