@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.services.analyst import sentiment
+from arms.services.analyst.analysis import Work
 from arms.services.analyst.capabilities import SPEC
-from arms.services.analyst.texts import MAX_ITEMS, Check, go_on, read_texts
+from arms.services.analyst.table_work import TABLE_WORK
+from arms.services.analyst.text_work import TEXT_WORK
+from arms.services.analyst.texts import go_on
 from octollm.errors import ArmInputError
-from octollm.types import JSONObject, JSONValue
-
-
-@dataclass(frozen=True, kw_only=True)
-class Analysis:
-    """What one capability found, and how sure it is; 0.0 to 1.0 or unknown."""
-
-    output: JSONObject
-    confidence: float | None
-    reason: str
-
-
-Work = Callable[[JSONObject, Check], Analysis]
 
 
 class AnalystArm:
@@ -62,47 +51,4 @@ class AnalystArm:
         return Health(is_healthy=False, detail="The lexicon scores plain words wrong.")
 
 
-def _sentiment(given: JSONObject, check: Check) -> Analysis:
-    """Score the sentiment of texts."""
-    texts = read_texts(given.get("texts"))
-    found = sentiment.score_texts(texts.texts, check=check)
-    items: list[JSONValue] = [
-        {"index": index, "score": round(each.score, 4), "label": each.label}
-        for index, each in zip(texts.indexes, found.texts, strict=True)
-    ]
-    undecided = sum(each.label in ("neutral", "undecided") for each in found.texts)
-    output: JSONObject = {
-        "sentiment_score": round(found.score, 4),
-        "positive": round(found.positive, 4),
-        "negative": round(found.negative, 4),
-        "undecided": round(found.undecided, 4),
-        "neutral": round(found.neutral, 4),
-        "count": len(items),
-        "coverage": round(found.coverage, 4),
-        "items": items[:MAX_ITEMS],
-        "items_cut": len(items) > MAX_ITEMS,
-        "method": _sentences(
-            f"{sentiment.NAME}.",
-            f"{undecided} of {len(items)} texts were left undecided: "
-            "they balance, hold no opinion word, or are not in English.",
-            (
-                f"Only the first {MAX_ITEMS:,} items are listed."
-                if len(items) > MAX_ITEMS
-                else ""
-            ),
-            texts.remark,
-        ),
-    }
-    reason = (
-        f"Coverage {found.coverage:.2f} times {sentiment.ACCURACY_WHEN_DECIDED}, "
-        "the share of decided review sentences whose sign the lexicon gets right."
-    )
-    return Analysis(output=output, confidence=found.confidence, reason=reason)
-
-
-def _sentences(*parts: str) -> str:
-    """Join what there is to say."""
-    return " ".join(part for part in parts if part)
-
-
-_WORK: Mapping[str, Work] = {"sentiment": _sentiment}
+_WORK: Mapping[str, Work] = {**TEXT_WORK, **TABLE_WORK}

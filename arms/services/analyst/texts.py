@@ -127,13 +127,15 @@ def _parts(sentence: str) -> Iterator[str]:
 
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, without numbers and placeholders."""
-    return [word.replace("\u2019", "'") for word in _WORD.findall(_plain(text).lower())]
+    return [
+        word.replace("\u2019", "'") for word in _WORD.findall(plain_text(text).lower())
+    ]
 
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]*_K?[1-9][0-9]*\]")
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Take out placeholders: “EMAIL” is no word of the text."""
     return _PLACEHOLDER.sub(" ", text) if "[" in text else text
 
