@@ -16,7 +16,13 @@ from typing import Any
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    UnreadablePostError,
+)
+from django.template.loader import render_to_string
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler, exception_handler
 from rest_framework import exceptions, status
@@ -37,6 +43,7 @@ __all__ = [
     "ProblemHandler",
     "Schema",
     "StrictSerializer",
+    "error_response",
     "exception_handler",
     "problem",
     "problem_response",
@@ -122,6 +129,21 @@ def problem_response(
     return response
 
 
+def error_response(
+    request: HttpRequest, *, status_code: int, code: str, detail: str
+) -> HttpResponse:
+    """Answer a browser with a page and a program with a problem document."""
+    if not wants_html(request):
+        return problem_response(
+            request, status_code=status_code, code=code, detail=detail
+        )
+    document = problem(request, status_code=status_code, code=code, detail=detail)
+    # Without the request: its context processors ask the database, which may be
+    # what failed.
+    page = render_to_string("error.html", {"problem": document})
+    return HttpResponse(page, status=status_code)
+
+
 class ProblemHandler(ExceptionHandler):
     """Turn whatever a view raised into a problem document."""
 
@@ -130,7 +152,7 @@ class ProblemHandler(ExceptionHandler):
         match exc:
             case OctoLLMError():
                 return ProblemError(exc)
-            case OperationalError() | InterfaceError():
+            case _ if is_database_away(exc):
                 return ProblemError(DatabaseUnavailableError())
             case SuspiciousOperation() | UnreadablePostError():
                 return ProblemError(UnreadableRequestError())
@@ -144,6 +166,14 @@ class ProblemHandler(ExceptionHandler):
             return super().get_response(exc, data)
         if exc.status_code == status.HTTP_401_UNAUTHORIZED and _is_visit(request):
             return redirect_to_login(request.get_full_path())
+        if status.is_server_error(exc.status_code) and wants_html(request):
+            # The browsable page would ask the database who is looking at it.
+            return error_response(
+                request._request,
+                status_code=exc.status_code,
+                code=data["code"],
+                detail=data["detail"],
+            )
         response = super().get_response(exc, data)
         renderer = getattr(request, "accepted_renderer", None)
         if renderer is None or renderer.format != "api":
@@ -250,6 +280,11 @@ def _unquoted(detail: exceptions.ErrorDetail) -> str:
     if text.startswith("Must be one of: "):
         return text
     return _QUOTING.get(str(detail.code), text)
+
+
+def is_database_away(error: BaseException | None) -> bool:
+    """Say whether an exception tells of the database itself, not of a statement."""
+    return isinstance(error, (OperationalError, InterfaceError))
 
 
 def wants_html(request: HttpRequest | Request) -> bool:

@@ -6,11 +6,10 @@ import logging
 import sys
 
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
-from django.template.loader import render_to_string
 from django.urls import is_valid_path
 from django.utils.http import escape_leading_slashes
 
-from octollm.api import problem, problem_response, wants_html
+from octollm.api import DatabaseUnavailableError, error_response, is_database_away
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +52,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer a request on which we failed; the log holds the rest."""
-    logger.error("A request failed outside the API", exc_info=sys.exc_info())
+    error = sys.exc_info()[1]
+    if is_database_away(error):
+        logger.warning("The database is away", exc_info=error)
+        outage = DatabaseUnavailableError()
+        return _answer(request, outage.http_status, outage.code, outage.message)
+    logger.error("A request failed outside the API", exc_info=error)
     return _answer(
         request,
         500,
@@ -65,12 +69,4 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _answer(
     request: HttpRequest, status_code: int, code: str, detail: str
 ) -> HttpResponse:
-    if not wants_html(request):
-        return problem_response(
-            request, status_code=status_code, code=code, detail=detail
-        )
-    document = problem(request, status_code=status_code, code=code, detail=detail)
-    # Without the request: its context processors ask the database, which may be
-    # what failed.
-    page = render_to_string("error.html", {"problem": document})
-    return HttpResponse(page, status=status_code)
+    return error_response(request, status_code=status_code, code=code, detail=detail)

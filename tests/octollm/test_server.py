@@ -191,6 +191,16 @@ def test_a_database_that_is_away_is_a_503(port: int) -> None:
     assert (status, json.loads(answer)["code"]) == (503, "database_unavailable")
 
 
+@pytest.mark.parametrize("path", ["/docs", "/who", "/admin/"])
+def test_a_database_that_is_away_is_told_to_a_browser_with_a_session(
+    port: int, path: str
+) -> None:
+    session = f"Cookie: sessionid={'a' * 32}"
+    status, _, answer = talk(port, "GET", path, "Accept: text/html", session)
+    assert status == 503
+    assert b"database_unavailable" in answer
+
+
 @pytest.mark.parametrize("path", ["/docs", "/who"])
 def test_a_browser_is_sent_to_log_in_even_then(port: int, path: str) -> None:
     status, headers, _ = talk(port, "GET", path, "Accept: text/html")
