@@ -12,14 +12,16 @@ import traceback
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import ValidationError
-from reflex.screening import Checkpoint, screen
+from pydantic_core import PydanticSerializationError
 
 from arms import executions
 from arms.contract import Arm, ArmReply, ArmRequest, ArmServices, ArmSpec
 from arms.executions import ScreenedReply
-from octollm.errors import ArmError, OctoLLMError
+from octollm.errors import ArmError, ArmOutputTooLargeError, OctoLLMError
 from octollm.types import JSONObject
+from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault, reveal
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def call(
         return stored
     services.stop.check()
     shown = _revealed(request, spec, scopes)
-    reply = _checked(_execute(arm, shown, services, scopes), spec)
+    reply = _checked(_execute(arm, shown, services, scopes), arm_name=spec.name)
     screened = _concealed(reply, scopes)
     executions.complete(request.request_id, screened)
     return screened
@@ -102,15 +104,22 @@ def _concealed_text(text: str, scopes: Scopes) -> str:
     return str(screened.document["text"])
 
 
-def _checked(reply: ArmReply, spec: ArmSpec) -> ArmReply:
+def _checked(reply: ArmReply, *, arm_name: str) -> ArmReply:
     """Validate a reply against the contract, whoever sent it."""
     try:
-        return ArmReply.model_validate(reply.model_dump())
-    except ValidationError as error:
-        raise ArmError(
-            f"The arm {spec.name} broke its contract in {error.error_count()} places.",
-            arm_name=spec.name,
-        ) from error
+        checked = ArmReply.model_validate(reply)
+        size = len(checked.model_dump_json())
+    except (ValidationError, PydanticSerializationError) as error:
+        # Without the cause: pydantic's message quotes the value.
+        message = f"The arm {arm_name} broke its contract ({type(error).__name__})."
+        raise ArmError(message, arm_name=arm_name) from None
+    if size > settings.OCTOLLM_MAX_OUTPUT_BYTES:
+        raise ArmOutputTooLargeError(
+            f"The reply of the arm {arm_name} has {size} bytes; "
+            f"{settings.OCTOLLM_MAX_OUTPUT_BYTES} are the limit.",
+            arm_name=arm_name,
+        )
+    return checked
 
 
 def _concealed(reply: ArmReply, scopes: Scopes) -> ScreenedReply:

@@ -70,6 +70,9 @@ class ArmReply(BaseModel):
     object per piece, each with at least ``kind``.
     """
 
+    # NaN is no JSON, and the database refuses it; instances are checked like text.
+    model_config = ConfigDict(revalidate_instances="always", allow_inf_nan=False)
+
     output: JSONObject
     confidence: float | None = Field(default=None, ge=0.0, le=1.0)
     confidence_reason: str = ""

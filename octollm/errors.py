@@ -16,7 +16,8 @@ OctoLLMError
 │   └── MissingInputError        nothing to work on
 ├── ArmError                 an arm failed or answered wrongly
 │   ├── ArmUnavailableError      nobody to ask just now (transient)
-│   └── ArmInputError            the arm refuses the step's input
+│   ├── ArmInputError            the arm refuses the step's input
+│   └── ArmOutputTooLargeError   its reply is larger than a step may keep
 ├── ModelError               a model provider failed or answered wrongly
 │   ├── ModelUnavailableError    connection, time-out, 429, 5xx (transient)
 │   ├── ModelMisconfiguredError  address, key or model name is wrong
@@ -191,6 +192,12 @@ class ArmInputError(ArmError):
     """The arm cannot work on this input."""
 
     code = "arm_input"
+
+
+class ArmOutputTooLargeError(ArmError):
+    """The arm's reply is larger than a step may keep."""
+
+    code = "output_too_large"
 
 
 class ModelError(OctoLLMError):

@@ -143,17 +143,48 @@ def system(engines: TestEngines, web: str, tmp_path: Path) -> Iterator[System]:
                 kill_group(process)
 
 
-@pytest.fixture
-def model() -> Iterator[FakeModel]:
-    """Return a model server; workers use it when given ``model_settings``."""
+@pytest.fixture(scope="module")
+def model_server() -> Iterator[FakeModel]:
+    """Start a model server; workers use it when given ``model_settings``."""
     with FakeModel() as fake:
         yield fake
 
 
 @pytest.fixture
-def model_settings(model: FakeModel) -> dict[str, str]:
+def model(model_server: FakeModel) -> FakeModel:
+    """Return the model server as new: nothing scripted, nothing received."""
+    model_server.script.clear()
+    model_server.requests.clear()
+    model_server.closed.clear()
+    model_server.default = completion()
+    return model_server
+
+
+@pytest.fixture(scope="module")
+def model_settings(model_server: FakeModel) -> dict[str, str]:
     """Return the environment that points a worker at the fake model."""
-    return {"OCTOLLM_LLM_BASE_URL": model.base_url, "OCTOLLM_LLM_MODEL": "fake-model"}
+    return {
+        "OCTOLLM_LLM_BASE_URL": model_server.base_url,
+        "OCTOLLM_LLM_MODEL": "fake-model",
+    }
+
+
+@pytest.fixture(scope="module")
+def module_worker(
+    engines: TestEngines,
+    web: str,
+    model_settings: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Path]:
+    """Start one worker with the model for all tests of a module; give its log."""
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    process = engines.python(
+        *("-m", "octollm", "worker"),
+        log=log,
+        environment=engines.environment() | SHORT_TIMES | model_settings,
+    )
+    yield log
+    kill_group(process)
 
 
 @pytest.fixture

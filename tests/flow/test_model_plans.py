@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeModel, completion
+from tasks_app.models import Step
+from tests.fakes import FakeModel, completion, hang
 from tests.flow.conftest import Gate, System, gate_step, planned
 from tests.waiting import wait_until
 
 
 @pytest.fixture
-def working(system: System, model_settings: dict[str, str]) -> System:
-    """Return the system with one worker that plans by the fake model."""
-    system.start_worker(**model_settings)
+def working(system: System, module_worker: Path) -> System:
+    """Return the system with the module's worker, which plans by the fake model."""
     return system
 
 
@@ -106,7 +107,7 @@ def test_failure_that_does_not_pass_ends_dead(working: System, model: FakeModel)
 
 
 def test_error_of_an_arm_tells_nothing_of_what_it_was_shown(
-    working: System, model: FakeModel
+    working: System, model: FakeModel, module_worker: Path
 ):
     address = "bob@" + "corp.example"
     model.will(
@@ -120,7 +121,7 @@ def test_error_of_an_arm_tells_nothing_of_what_it_was_shown(
     task = working.wait(working.submit(f"Write to {address}"))
 
     assert task["error"]["message"].endswith("(ZeroDivisionError).")
-    assert address not in working.log_text()
+    assert address not in module_worker.read_text()
 
 
 def test_cancel_stops_what_runs_within_two_seconds(
@@ -152,8 +153,6 @@ def test_cancel_stops_what_runs_within_two_seconds(
 def test_cancel_closes_the_socket_of_a_hanging_model_call(
     working: System, model: FakeModel
 ):
-    from tests.fakes import hang
-
     model.will(hang())
     task_id = working.submit()
     wait_until(lambda: model.requests)
@@ -220,8 +219,6 @@ def test_no_personal_data_reaches_the_model(working: System, model: FakeModel):
 def test_personal_data_that_a_model_makes_up_is_concealed(
     working: System, model: FakeModel
 ):
-    from tasks_app.models import Step
-
     made_up = "eve@" + "corp.example"
     step = gate_step("a") | {"description": f"Ask {made_up}"}
     model.will(planned(step, gate_step("b"), gate_step("c")))
@@ -231,31 +228,6 @@ def test_personal_data_that_a_model_makes_up_is_concealed(
     stored = Step.objects.get(task_id=task["task_id"], step_id="a").description
     assert made_up not in stored
     assert json.dumps(stored).count("EMAIL") == 1
-
-
-def test_call_that_has_no_price_is_refused(system: System, model: FakeModel):
-    system.start_worker(
-        OCTOLLM_LLM_BASE_URL="https://models.invalid/v1", OCTOLLM_LLM_MODEL="unheard-of"
-    )
-
-    task = system.wait(system.submit("Write a novel about an octopus"))
-
-    assert (task["status"], task["error"]["code"]) == ("failed", "unpriced_model")
-
-
-def test_settled_dollars_follow_the_price(system: System, model: FakeModel):
-    system.start_worker(
-        OCTOLLM_LLM_BASE_URL=model.base_url,
-        OCTOLLM_LLM_MODEL="fake-model",
-        OCTOLLM_LLM_PRICE_INPUT="2",
-        OCTOLLM_LLM_PRICE_OUTPUT="10",
-    )
-    model.will(planned(gate_step("a"), gate_step("b"), gate_step("c")))
-
-    task = system.wait(system.submit())
-
-    # 100 tokens in at $2 and 50 out at $10 per million
-    assert task["spent"]["cost_usd"] == "0.000700000"
 
 
 def test_answer_that_is_no_plan_falls_back_or_fails_honestly(
