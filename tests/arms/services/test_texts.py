@@ -93,7 +93,7 @@ def test_texts_without_words_are_summarised_as_they_are() -> None:
 
 
 def test_keywords_prefer_phrases_that_repeat() -> None:
-    output = analyse("keywords", {"texts": REVIEWS, "limit": 3})
+    output = analyse("keywords", {"texts": REVIEWS, "limit": 2})
 
     found = [each["keyword"] for each in output["keywords"]]
     assert found[0] == "battery life"
