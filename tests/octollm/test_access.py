@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, connection
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -93,6 +94,20 @@ def test_a_key_costs_one_query(
     client.get("/who")
     with django_assert_num_queries(1):
         client.get("/who")
+
+
+def test_a_found_key_is_what_the_orm_would_load() -> None:
+    made, token = new_key(scopes=["metrics"], expires_in=timedelta(hours=1))
+    found = keys.find_key(token)
+    loaded = ApiKey.objects.select_related("owner").get(pk=made.pk)
+    assert found is not None
+    assert as_values(found) == as_values(loaded)
+    assert as_values(found.owner) == as_values(loaded.owner)
+    assert not found._state.adding
+
+
+def as_values(row: Model) -> dict[str, object]:
+    return {f.attname: getattr(row, f.attname) for f in row._meta.concrete_fields}
 
 
 def test_a_token_of_another_form_asks_no_database(
