@@ -93,17 +93,17 @@ def _counted(condition: Counted, subject: Subject) -> Ruling:
     singular = unit.removesuffix("s") if unit != "entries" else "entry"
     if singular in _COUNTERS:
         return _counted_in_text(condition, subject, unit=singular)
-    if singular in _ITEMS:
-        found = (
-            subject.find(condition.subject, fields.is_list)
-            if condition.subject
-            else fields.sole_field(subject.result, wanted=fields.is_list, kind="list")
-        )
-    elif condition.subject:
+    if condition.subject and singular not in _ITEMS:
         reason = f"It is not clear what counts as {unit} in {condition.subject}."
         return not_checked(reason, method="count")
+    if condition.subject:
+        found = subject.find(condition.subject, fields.is_list)
     else:
         found = subject.find(unit, _is_countable)
+        if isinstance(found, NotFound) and singular in _ITEMS:
+            found = fields.sole_field(
+                subject.result, wanted=fields.is_list, kind="list"
+            )
     return _counted_members(condition, found)
 
 

@@ -31,21 +31,36 @@ _TO = r"(?: ?(?:to|and|-|\.\.\.?|through) ?)"
 _WHOLE = r"(?:it|output|result|results|answer|response|outputs)"
 _UNIT = r"(?P<unit>[a-z][a-z _-]{0,40}?)"
 _PLACE = r"(?: (?:in|of|within|for) (?:the |its )?(?P<place>[a-z][a-z _-]{0,40}))?"
+# Signs, then words; a word must not be the end of another, as “over” in “moreover”.
 _COMPARISONS = {
-    ">=": r">=|=>|at least|no less than|not less than|no fewer than|not fewer than|"
-    r"(?:a )?minimum(?: of)?|greater than or equal to|more than or equal to|"
-    r"not (?:fall |be |drop )?(?:below|under)|never (?:fall |be |drop )?(?:below|under)",
-    "<=": r"<=|=<|at most|no more than|not more than|no longer than|not longer than|"
-    r"no greater than|not greater than|(?:a )?maximum(?: of)?|up to|"
-    r"less than or equal to|fewer than or equal to|"
-    r"(?:not|never) exceeds?|(?:not|never) (?:be )?(?:above|over)",
-    ">": r">|more than|greater than|higher than|larger than|over|above|exceeds?|"
-    r"exceeding|longer than",
-    "<": r"<|less than|fewer than|lower than|smaller than|under|below|shorter than",
-    "=": r"==?|equals?|equal to|exactly",
+    ">=": (
+        r">=|=>",
+        r"at least|no less than|not less than|no fewer than|not fewer than|"
+        r"(?:a )?minimum(?: of)?|greater than or equal to|more than or equal to|"
+        r"not (?:fall |be |drop )?(?:below|under)|"
+        r"never (?:fall |be |drop )?(?:below|under)",
+    ),
+    "<=": (
+        r"<=|=<",
+        r"at most|no more than|not more than|no longer than|not longer than|"
+        r"no greater than|not greater than|(?:a )?maximum(?: of)?|up to|"
+        r"less than or equal to|fewer than or equal to|"
+        r"(?:not|never) exceeds?|(?:not|never) (?:be )?(?:above|over)",
+    ),
+    ">": (
+        r">",
+        r"more than|greater than|higher than|larger than|over|above|exceeds?|"
+        r"exceeding|longer than",
+    ),
+    "<": (
+        r"<",
+        r"less than|fewer than|lower than|smaller than|under|below|shorter than",
+    ),
+    "=": (r"==?", r"equals?|equal to|exactly"),
 }
 _COMPARISON = "|".join(
-    f"(?P<op{place}>{words})" for place, words in enumerate(_COMPARISONS.values())
+    rf"(?P<op{place}>{signs}|(?<![a-z])(?:{words}))"
+    for place, (signs, words) in enumerate(_COMPARISONS.values())
 )
 _OPERATORS = tuple(_COMPARISONS)
 _PERSONAL = {
@@ -121,7 +136,7 @@ _NO_PII = re.compile(
 def _valid_json(text: str, wording: Wording) -> Condition | None:
     """Read “valid JSON”, “the output is valid JSON”."""
     match = re.fullmatch(
-        r"(?P<subject>.*?) ?(?:is|are|be|in|as)? ?(?:a )?(?:valid|well-formed) json"
+        r"(?P<subject>.*?) ?(?:\b(?:is|are|be|in|as))? ?(?:a )?\b(?:valid|well-formed) json"
         r"(?: (?:object|format|document))?",
         text,
     )
@@ -148,7 +163,7 @@ def _between(text: str, wording: Wording) -> Condition | None:
 
 
 _BETWEEN = re.compile(
-    rf"(?P<subject>.*?)[ :=]*(?:\(|\[)?(?:(?:is|are|be|lies?|falls?|stays?|ranges?)? ?)"
+    rf"(?P<subject>.*?)[ :=]*(?:\(|\[)?(?:(?:\b(?:is|are|be|lies?|falls?|stays?|ranges?))? ?)"
     rf"(?:between|from|within|inside|in|in the range(?: of)?|in range|range(?: of)?|"
     rf"within the range(?: of)?)? ?(?:\[|\()?(?P<low>{_NUMBER})(?:{_TO}|, ?)"
     rf"(?P<high>{_NUMBER})(?:\)|\])?(?: \(?(?:inclusive|exclusive)\)?)?"
@@ -174,7 +189,7 @@ def _compared(text: str, wording: Wording) -> Condition | None:
 
 
 _COMPARED = re.compile(
-    rf"(?P<subject>.*?) ?(?:(?:is|are|be|has|have|contains?|includes?|of|with) )?"
+    rf"(?P<subject>.*?) ?(?:\b(?:is|are|be|has|have|contains?|includes?|of|with) )?"
     rf"(?:{_COMPARISON}) ?(?P<limit>{_NUMBER})(?: ?{_UNIT}{_PLACE})?"
 )
 
@@ -197,7 +212,7 @@ _WAY = (
     r"at most|at least|maximum|minimum|max"
 )
 _COMPARED_AFTERWARDS = re.compile(
-    rf"(?P<subject>.*?) ?(?:(?:is|are|be|has|have|contains?|includes?|of|with) )?"
+    rf"(?P<subject>.*?) ?(?:\b(?:is|are|be|has|have|contains?|includes?|of|with) )?"
     rf"(?P<limit>{_NUMBER}) ?(?P<way>{_WAY})?(?: ?{_UNIT})?(?: (?P<way_after>{_WAY}))?"
     rf"{_PLACE}"
 )
@@ -206,7 +221,9 @@ _COMPARED_AFTERWARDS = re.compile(
 def _measured(found: dict[str, str | None], bounds: Bounds) -> Condition | None:
     """Return a count if a unit is named, a range of a field's value otherwise."""
     place, unit = found.get("place") or "", (found.get("unit") or "").strip()
-    subject = subject_of(found.get("subject") or "")
+    words = found.get("subject") or ""
+    # A sign that the number left behind would change what it says.
+    subject = None if words.endswith(("-", "+")) else subject_of(words)
     of_place = subject_of(place)
     if subject is None or of_place is None or (subject and of_place):
         return None
@@ -253,7 +270,7 @@ def _matches(text: str, wording: Wording) -> Condition | None:
 
 
 _MATCHES = re.compile(
-    r"(?P<subject>.*?) ?(?P<negated>not )?match(?:es|ing)? "
+    r"(?P<subject>.*?) ?(?P<negated>\bnot )?\bmatch(?:es|ing)? "
     r"(?:the )?(?:regex |regexp |pattern |regular expression )?(?P<token>§\d+)"
 )
 
@@ -281,7 +298,7 @@ _MENTION = (
     r"(?:mention(?:s|ing|ed)?|contain(?:s|ing)?|includ(?:e|es|ing)|refers? to|says?)"
 )
 _MENTIONS = re.compile(
-    rf"(?P<subject>.*?) ?(?P<negated>(?:not|never|no) )?{_MENTION}(?: of)? "
+    rf"(?P<subject>.*?) ?(?P<negated>\b(?:not|never|no) )?\b{_MENTION}(?: of)? "
     r"(?:at least one of |any of |the )?(?:words? |phrases? |texts? |terms? |strings? )?"
     r"(?P<texts>§\d+(?:(?:, (?:and|or) |, | and | or )§\d+)*)"
     r"(?: in (?:the )?(?P<place>[a-z][a-z _-]{0,40}))?"
@@ -291,8 +308,8 @@ _MENTIONS = re.compile(
 def _mentions_bare_words(text: str, wording: Wording) -> Condition | None:
     """Read “mentions battery life”: without quotes, so met only if it is there."""
     match = re.fullmatch(
-        r"(?P<subject>.*?) ?(?P<negated>(?:not|never|no) )?"
-        r"mention(?:s|ing|ed)?(?: of)? (?:the )?(?P<words>[^\W\d_][\w '-]{0,60})",
+        r"(?P<subject>.*?) ?(?P<negated>\b(?:not|never|no) )?"
+        r"\bmention(?:s|ing|ed)?(?: of)? (?:the )?(?P<words>[^\W\d_][\w '-]{0,60})",
         text,
     )
     subject = subject_of(match["subject"]) if match else None
@@ -322,7 +339,7 @@ def _equals(text: str, wording: Wording) -> Condition | None:
 
 _COPULAS = ("is", "are", "be")
 _EQUALS = re.compile(
-    r"(?P<subject>.+?) ?(?P<verb>is equal to|equals?|==?|is|are|be) ?"
+    r"(?P<subject>.+?) ?(?P<verb>==?|\b(?:is equal to|equals?|is|are|be)\b) ?"
     rf"(?P<negated>not )?(?P<value>§\d+|{_NUMBER}|[a-z_]{{2,30}})"
 )
 
