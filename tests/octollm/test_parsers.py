@@ -121,7 +121,9 @@ def test_a_hostile_body_costs_little(body: bytes) -> None:
     started = time.process_time()
     with contextlib.suppress(MalformedBodyError):
         loads(body)
-    assert time.process_time() - started < 0.25
+    # Some 10 ms; the bound is for runs under coverage. Anything that is not linear
+    # takes minutes at these sizes.
+    assert time.process_time() - started < 2.0
 
 
 def test_a_clean_body_costs_microseconds() -> None:
