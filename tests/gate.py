@@ -25,7 +25,7 @@ from octollm.types import JSONValue
 _ANY: dict[str, JSONValue] = {"type": "object"}
 _VALUE: dict[str, JSONValue] = {
     "type": "object",
-    "properties": {"value": {}, "started": {}, "ended": {}},
+    "properties": {"value": {}, "score": {}, "started": {}, "ended": {}},
 }
 
 
@@ -76,6 +76,7 @@ class GateArm:
         return ArmReply(
             output={
                 "value": request.input.get("value"),
+                "score": request.input.get("score"),
                 "started": started,
                 "ended": time.time(),
             },
