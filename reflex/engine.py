@@ -1,8 +1,7 @@
 """Three engines for one rule table: hyperscan, RE2, and ``re`` as the last resort.
 
-All work on UTF-8 bytes and report byte offsets. What they must agree on: every
-match of a conditional pattern, overlapping ones too; of the others at least the
-leftmost-longest matches that do not overlap.
+All work on UTF-8 bytes and report byte offsets: of each pattern the longest match
+from every place where one starts, overlapping ones too.
 """
 
 from __future__ import annotations
@@ -103,19 +102,19 @@ class LoopEngine:
         """Compile all patterns with the library of that name."""
         self.name = name
         compiled = _compile_re2 if name == "re2" else _compile_re
-        self._searches: list[tuple[Callable[..., Any], bool]] = [
-            (compiled(pattern).search, pattern.is_conditional) for pattern in patterns
+        self._searches: list[Callable[..., Any]] = [
+            compiled(pattern).search for pattern in patterns
         ]
 
     def scan(self, content: bytes) -> list[Hit]:
         """Return the matches, pattern by pattern."""
         hits: list[Hit] = []
-        for index, (search, may_overlap) in enumerate(self._searches):
+        for index, search in enumerate(self._searches):
             position = 0
             while match := search(content, position):
                 start, end = match.span()
                 hits.append((index, start, end))
-                position = start + 1 if may_overlap else end
+                position = start + 1
         return hits
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from reflex.placeholders import has_placeholder
 from reflex.rules import ASSIGN, END
@@ -18,11 +19,24 @@ Span = tuple[int, int]
 Validator = Callable[[str, int, int], Span | None]
 
 
-def _has_neighbour(text: str, start: int, end: int, *, before: str, after: str) -> bool:
-    """Return whether the text right before or after a span looks as given."""
-    return bool(
-        re.search(rf"(?:{before})\Z", text[max(0, start - 12) : start])
-        or re.match(after, text[end : end + 12])
+@dataclass(frozen=True)
+class _Neighbours:
+    """What must not stand right before or right after a value."""
+
+    before: re.Pattern[str] | None = None
+    after: re.Pattern[str] | None = None
+
+    def surround(self, text: str, start: int, end: int) -> bool:
+        """Return whether one of them does."""
+        if self.before and self.before.search(text, max(0, start - 12), start):
+            return True
+        return bool(self.after and self.after.match(text, end, end + 12))
+
+
+def _neighbours(*, before: str = "", after: str = "") -> _Neighbours:
+    return _Neighbours(
+        re.compile(rf"(?:{before})\Z") if before else None,
+        re.compile(after) if after else None,
     )
 
 
@@ -70,31 +84,39 @@ _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
     (6304, 6304, frozenset(range(13, 20))),  # Maestro
     (6759, 6763, frozenset(range(13, 20))),  # Maestro
 )
+# Lengths by the first four digits.
+_CARD_LENGTHS: Mapping[str, frozenset[int]] = {
+    f"{prefix}": lengths
+    for low, high, lengths in _ISSUERS
+    for prefix in range(
+        low * 10 ** (4 - len(str(low))), (high + 1) * 10 ** (4 - len(str(high)))
+    )
+}
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+_FRACTION = _neighbours(before=r"\d[.,]")
+_CHAIN = _neighbours(before=r"\b\d[ .-]")
+_NO_DIGIT = re.compile(r"\D")
 
 
 def card(text: str, start: int, end: int) -> Span | None:
     """Keep the longest run of groups that is a card number by issuer and Luhn."""
+    digits = _NO_DIGIT.sub("", text[start:end])
+    lengths = _CARD_LENGTHS.get(digits[:4])
+    if lengths is None or _FRACTION.surround(text, start, end):
+        return None
     groups = list(re.finditer(r"\d+", text[start:end]))
+    # Single digits are a card only from where they begin, not from each on.
+    if len(groups) == len(digits) and _CHAIN.surround(text, start, end):
+        return None
     first = start + groups[0].start()
-    if _has_neighbour(text, first, first, before=r"\d[.,]", after=r"\Z."):
-        return None  # the fraction of a number
-    for count in range(len(groups), 0, -1):
-        digits = "".join(group.group() for group in groups[:count])
-        if _is_card(digits):
-            return first, start + groups[count - 1].end()
+    length = len(digits)
+    for group in reversed(groups):
+        if length in lengths and _passes_luhn(digits[:length]):
+            return first, start + group.end()
+        length -= len(group.group())
     return None
-
-
-def _is_card(digits: str) -> bool:
-    return (
-        13 <= len(digits) <= 19
-        and any(
-            low <= int(digits[: len(str(low))]) <= high and len(digits) in lengths
-            for low, high, lengths in _ISSUERS
-        )
-        and _passes_luhn(digits)
-    )
 
 
 def _passes_luhn(digits: str) -> bool:
@@ -149,6 +171,9 @@ def iban(text: str, start: int, end: int) -> Span | None:
 # Social security numbers ----------------------------------------------------------------
 
 
+_BESIDE_SSN = _neighbours(before=r"\d[ .-]|[.+-]", after=r"[ .-]?\d|-\w")
+
+
 def ssn(text: str, start: int, end: int) -> Span | None:
     """Keep the digits if they lie in the ranges that are given out.
 
@@ -162,7 +187,7 @@ def ssn(text: str, start: int, end: int) -> Span | None:
     if area in {"000", "666"} or area > "899" or group == "00" or serial == "0000":
         return None
     span = start + number.start(), end
-    if _has_neighbour(text, *span, before=r"\d[ .-]|[.+-]", after=r"[ .-]?\d|-\w"):
+    if _BESIDE_SSN.surround(text, *span):
         return None
     return span
 
@@ -176,9 +201,12 @@ _COUNTRY_CODE = re.compile(
 _EXTENSION = re.compile(r"[ ,;]{0,2}(?:x|ext\.?)[ .:]{0,2}\d{1,6}\Z", re.IGNORECASE)
 
 
+_BESIDE_INTERNATIONAL = _neighbours(before=r"[\w.+)-]", after=r"\d|[.,]\d")
+
+
 def phone_international(text: str, start: int, end: int) -> Span | None:
     """Keep a number with a known country code and a length that can be."""
-    if _has_neighbour(text, start, end, before=r"[\w.+)-]", after=r"\d|[.,]\d"):
+    if _BESIDE_INTERNATIONAL.surround(text, start, end):
         return None
     extension = _EXTENSION.search(text, start, end)
     main_end = extension.start() if extension else end
@@ -200,19 +228,25 @@ def _is_international(digits: str) -> bool:
     return _COUNTRY_CODE.match(digits) is not None and 8 <= len(digits) <= 15
 
 
+_BESIDE_SEPARATED = _neighbours(
+    before=r"[\w+$€£#/=.-]|\d[ ,]", after=r"\w|[.,/:-]\d| \d"
+)
+
+
 def phone_separated(text: str, start: int, end: int) -> Span | None:
     """Keep a grouped number that is no part of a longer chain of numbers."""
-    if _has_neighbour(
-        text, start, end, before=r"[\w+$€£#/=.-]|\d[ ,]", after=r"\w|[.,/:-]\d| \d"
-    ):
+    if _BESIDE_SEPARATED.surround(text, start, end):
         return None
     digits = re.sub(r"\D", "", _EXTENSION.sub("", text[start:end]))
     return (start, end) if 7 <= len(digits) <= 13 else None
 
 
+_BESIDE_ANNOUNCED = _neighbours(before=r"[\w.+/-]")
+
+
 def phone_announced(text: str, start: int, end: int) -> Span | None:
     """Keep the number at the front, which a word after it explains."""
-    if _has_neighbour(text, start, start, before=r"[\w.+/-]", after=r"\Z."):
+    if _BESIDE_ANNOUNCED.surround(text, start, start):
         return None
     number = re.match(r"[+(]?\d[\d ()./-]{4,20}\d", text[start:end])
     if number is None or _DATE.fullmatch(number.group()):
@@ -249,9 +283,12 @@ _ADDRESS_WORD = re.compile(
 )
 
 
+_BESIDE_IPV4 = _neighbours(before=r"[\w.+-]", after=r"[\w-]|\.\d")
+
+
 def ipv4(text: str, start: int, end: int) -> Span | None:
     """Keep an address that can belong to somebody, and no version number."""
-    if _has_neighbour(text, start, end, before=r"[\w.+-]", after=r"[\w-]|\.\d"):
+    if _BESIDE_IPV4.surround(text, start, end):
         return None
     if _VERSION_WORD.search(text[max(0, start - 14) : start]):
         return None
@@ -266,6 +303,9 @@ _IPV6_LEFT = re.compile(r"[0-9A-Fa-f:]{1,40}\Z")
 _IPV6_RIGHT = re.compile(r"[0-9A-Fa-f:.]{1,45}")
 
 
+_BESIDE_IPV6 = _neighbours(before=r"\w", after=r"\w")
+
+
 def ipv6(text: str, start: int, end: int) -> Span | None:
     """Grow the match to all that can belong to the address and parse it."""
     left = _IPV6_LEFT.search(text[max(0, start - 40) : start])
@@ -274,7 +314,7 @@ def ipv6(text: str, start: int, end: int) -> Span | None:
     last = right.end() if right else end
     address = text[first:last].rstrip(".:")
     span = first, first + len(address)
-    if _has_neighbour(text, *span, before=r"\w", after=r"\w"):
+    if _BESIDE_IPV6.surround(text, *span):
         return None
     # C++ and Rust write names like a::b; an address of four letters is none.
     if sum(character.isdigit() for character in address) < 2:

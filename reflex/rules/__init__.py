@@ -89,11 +89,6 @@ class Pattern:
     is_case_sensitive: bool
     rules: tuple[Rule, ...]
 
-    @property
-    def is_conditional(self) -> bool:
-        """Whether each match counts, those that overlap others too."""
-        return any(rule.is_conditional for rule in self.rules)
-
 
 @dataclass(frozen=True, kw_only=True)
 class RuleTable:

@@ -1,0 +1,61 @@
+"""Normalised text keeps a way back to the code points as they were written."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reflex.normalize import normalize
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", "caf\u00e9 \u65e5\u672c \U0001f600", "\x00"]
+)
+def test_text_that_reads_as_written_needs_no_second_scan(text):
+    assert normalize(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\uff21\uff22", "AB"),
+        ("a\u200bb\u202ec", "abc"),
+        ("\u00bd", "1\u20442"),
+        ("e\u0301", "\u00e9"),
+        ("\U000e0041\U000e0042", "AB"),
+        ("\ufb01n\u2026", "fin..."),
+        ("a\u00a0b", "a b"),
+    ],
+)
+def test_text_reads_as_it_shows(text, expected):
+    normalized = normalize(text)
+
+    assert normalized is not None
+    assert normalized.text == expected
+
+
+def test_span_covers_what_was_hidden_inside():
+    text = "say \uff21\u200b\uff22\u0301 now"
+    normalized = normalize(text)
+
+    assert normalized is not None
+    start = normalized.text.index("A")
+    assert normalized.original_span(start, start + 2) == (4, 8)
+    assert normalized.original_span(0, 3) == (0, 3)
+
+
+@given(st.text(alphabet=st.characters() | st.sampled_from("\u200b\uff21\u0301a")))
+def test_every_span_lies_in_the_original(text):
+    normalized = normalize(text)
+
+    if normalized is not None:
+        for start in range(len(normalized.text)):
+            first, last = normalized.original_span(start, start + 1)
+            assert 0 <= first < last <= len(text)
+            kept = normalized.text[start]
+            assert (
+                kept in text[first:last]
+                or kept in unicodedata.normalize("NFKC", text[first:last])
+                or any(ord(c) >= 0xE0000 for c in text[first:last])
+            )
