@@ -70,7 +70,7 @@ def _revealed(request: ArmRequest, spec: ArmSpec, scopes: Scopes) -> ArmRequest:
         "description": request.description,
     }
     shown = reveal(document, scope_ids=(scopes.task, scopes.knowledge), types=spec.sees)
-    return request.model_copy(update=shown)
+    return request.model_copy(update=dict(shown) if isinstance(shown, dict) else None)
 
 
 def _execute(

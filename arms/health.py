@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from arms.contract import ArmSpec, Health
 from arms.registry import catalogue, get_arm
 from arms.registry_models import ArmInstance, RegisteredArm
-from octollm.types import JSONObject
+from octollm.types import JSONObject, JSONValue
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def describe(spec: ArmSpec) -> JSONObject:
             asdict(capability) | {"cost_usd": str(capability.cost_usd)}
             for capability in spec.capabilities
         ],
-        "sees": sorted(spec.sees),
+        "sees": list[JSONValue](sorted(spec.sees)),
         "is_repeatable": spec.is_repeatable,
         "queue": spec.queue,
     }

@@ -15,14 +15,13 @@ from arms import health
 from arms.contract import ArmSpec
 from arms.registry import catalogue
 from arms.registry_models import ArmInstance
-from octollm.types import JSONObject
 
 
 class HealthSerializer(serializers.Serializer[Any]):
     """How an arm is, by whom and when that was found."""
 
     state = serializers.ChoiceField(choices=["healthy", "down"])
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # a field's name
     detail = serializers.CharField()
     checked_at = serializers.DateTimeField()
 
@@ -71,7 +70,7 @@ class ArmView(APIView):
         return Response(_present(spec))
 
 
-def _present(spec: ArmSpec) -> JSONObject:
+def _present(spec: ArmSpec) -> dict[str, Any]:
     found, checked_at = health.check(spec.name)
     described = health.describe(spec)
     return {

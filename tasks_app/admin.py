@@ -5,18 +5,13 @@ Texts stand as they are stored, with placeholders; nothing is revealed here.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from octollm.history import ReadOnlyAdmin, ReadOnlyInline, link_to, shown_json
 from tasks_app.models import (
     Attempt,
     Charge,
@@ -28,7 +23,6 @@ from tasks_app.models import (
     Verdict,
 )
 
-MAX_SHOWN = 20_000
 COLOURS = {
     "completed": "success",
     "done": "success",
@@ -50,52 +44,16 @@ COLOURS = {
 }
 
 
-def shown_json(value: Any) -> SafeString:
-    """Return JSON as text on a page, cut where it is long."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    if len(text) > MAX_SHOWN:
-        text = f"{text[:MAX_SHOWN]}\n… {len(text) - MAX_SHOWN} characters more"
-    return format_html("<pre style='white-space:pre-wrap'>{}</pre>", text)
-
-
-class ReadOnly:
-    """Rows that the system writes and people read."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody adds."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes."""
-        return False
-
-
-class HistoryAdmin(ReadOnly, ModelAdmin):
-    """A list and a page of rows that are history."""
-
-    list_per_page = 50
-    show_full_result_count = False
-    list_filter_submit = True
+class StatusAdmin(ReadOnlyAdmin):
+    """A history whose rows have a status."""
 
     @display(description="Status", label=COLOURS)
     def pill(self, row: Any) -> str:
-        """Show the state as a coloured label with its word."""
+        """Show the status as a coloured label with its word."""
         return str(row.status)
 
 
-class HistoryInline(ReadOnly, TabularInline):
-    """Rows of a history on the page of what they belong to."""
-
-    extra = 0
-    tab = True
-    show_change_link = True
-
-
-class StepInline(HistoryInline):
+class StepInline(ReadOnlyInline):
     """The steps of a task."""
 
     model = Step
@@ -103,7 +61,7 @@ class StepInline(HistoryInline):
     readonly_fields = fields
 
 
-class PlanInline(HistoryInline):
+class PlanInline(ReadOnlyInline):
     """The plan versions of a task."""
 
     model = Plan
@@ -111,7 +69,7 @@ class PlanInline(HistoryInline):
     readonly_fields = fields
 
 
-class VerdictInline(HistoryInline):
+class VerdictInline(ReadOnlyInline):
     """The verdicts on a task."""
 
     model = Verdict
@@ -120,7 +78,7 @@ class VerdictInline(HistoryInline):
     show_change_link = False
 
 
-class ResultInline(HistoryInline):
+class ResultInline(ReadOnlyInline):
     """The results of a task."""
 
     model = TaskResult
@@ -128,7 +86,7 @@ class ResultInline(HistoryInline):
     readonly_fields = fields
 
 
-class EventInline(HistoryInline):
+class EventInline(ReadOnlyInline):
     """The events of a task."""
 
     model = TaskEvent
@@ -137,7 +95,7 @@ class EventInline(HistoryInline):
     show_change_link = False
 
 
-class AttemptInline(HistoryInline):
+class AttemptInline(ReadOnlyInline):
     """The attempts at a step."""
 
     model = Attempt
@@ -145,7 +103,7 @@ class AttemptInline(HistoryInline):
     readonly_fields = fields
 
 
-class ChargeInline(HistoryInline):
+class ChargeInline(ReadOnlyInline):
     """The charges of a step."""
 
     model = Charge
@@ -155,7 +113,7 @@ class ChargeInline(HistoryInline):
 
 
 @admin.register(Task)
-class TaskAdmin(HistoryAdmin):
+class TaskAdmin(StatusAdmin):
     """Tasks."""
 
     list_display = (
@@ -262,7 +220,7 @@ class TaskAdmin(HistoryAdmin):
 
 
 @admin.register(Plan)
-class PlanAdmin(HistoryAdmin):
+class PlanAdmin(ReadOnlyAdmin):
     """Plan versions with their steps."""
 
     list_display = ("task_link", "version", "source", "recipe", "model", "created_at")
@@ -319,7 +277,7 @@ class PlanAdmin(HistoryAdmin):
 
 
 @admin.register(Step)
-class StepAdmin(HistoryAdmin):
+class StepAdmin(StatusAdmin):
     """Steps with their attempts and charges."""
 
     list_display = (
@@ -377,7 +335,7 @@ class StepAdmin(HistoryAdmin):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(HistoryAdmin):
+class AttemptAdmin(ReadOnlyAdmin):
     """Attempts."""
 
     list_display = (
@@ -401,7 +359,7 @@ class AttemptAdmin(HistoryAdmin):
 
 
 @admin.register(TaskResult)
-class TaskResultAdmin(HistoryAdmin):
+class TaskResultAdmin(ReadOnlyAdmin):
     """Results."""
 
     list_display = ("task_link", "run", "plan_version", "confidence", "created_at")
@@ -422,7 +380,7 @@ class TaskResultAdmin(HistoryAdmin):
 
 
 @admin.register(Verdict)
-class VerdictAdmin(HistoryAdmin):
+class VerdictAdmin(ReadOnlyAdmin):
     """Verdicts."""
 
     list_display = ("criterion", "verdict_", "kind", "method", "task_link", "run")
@@ -442,7 +400,7 @@ class VerdictAdmin(HistoryAdmin):
 
 
 @admin.register(Charge)
-class ChargeAdmin(HistoryAdmin):
+class ChargeAdmin(ReadOnlyAdmin):
     """The ledger's rows."""
 
     list_display = (
@@ -473,10 +431,3 @@ class ChargeAdmin(HistoryAdmin):
     def dollars(self, charge: Charge) -> str:
         """Show what was booked."""
         return f"${charge.settled_nano / 1e9:.9f}"
-
-
-def link_to(row: Model) -> SafeString:
-    """Return a link to the page of a row."""
-    meta = row._meta
-    url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
-    return format_html('<a href="{}">{}</a>', url, str(row))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
-from planner.planning import make_plan
 
 from arms import boundary
 from arms.contract import ArmReply, ArmRequest, ArmServices, StepBudget
@@ -30,6 +29,7 @@ from octollm.resilience.backoff import full_jitter
 from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject
 from planner.plan import resolve
+from planner.planning import make_plan
 from tasks_app import planning, steps_read
 from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_stopped
