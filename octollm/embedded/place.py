@@ -32,12 +32,17 @@ def held(directory: Path, account: Account | None) -> Iterator[None]:
 
     Raises:
         AlreadyRunningError: another start holds it.
+        EmbeddedError: it cannot be made or written.
     """
-    if not directory.exists():
-        directory.mkdir(mode=0o700, parents=True)
-        if account:
-            directory.chmod(0o711)
-    with (directory / "up.lock").open("a+") as lock:
+    try:
+        if not directory.exists():
+            directory.mkdir(mode=0o700, parents=True)
+            if account:
+                directory.chmod(0o711)
+        opened = (directory / "up.lock").open("a+")
+    except OSError as error:
+        raise EmbeddedError(f"Cannot use {directory}: {error.strerror}") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

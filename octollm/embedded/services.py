@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
@@ -45,10 +45,11 @@ class Service(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program of ours. It does its work as soon as it runs.
+    """A program of ours.
 
     Attributes:
         environment: the whole of it.
+        probe: tells whether it does its work; without one, it does if it runs.
         is_on_terminal: it writes where we do, and not to its log.
     """
 
@@ -59,6 +60,7 @@ class Program:
     stop_signal: Signals = signal.SIGTERM
     last_signal: Signals = signal.SIGKILL
     is_on_terminal: bool = False
+    probe: Callable[[], bool] | None = None
 
     def prepare(self) -> None:
         """Need nothing."""
@@ -72,8 +74,8 @@ class Program:
         )
 
     def is_ready(self) -> bool:
-        """Say yes: the supervisor sees when it ends."""
-        return True
+        """Tell whether it does its work; that it ended, the supervisor sees."""
+        return self.probe() if self.probe else True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,7 +129,9 @@ class Supervisor:
         adopt_orphans()
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
-            signal.signal(number, self._on_stop_signal)
+            is_ignored = signal.getsignal(number) is signal.SIG_IGN
+            if not (number is signal.SIGHUP and is_ignored):  # nohup
+                signal.signal(number, self._on_stop_signal)
         # Without a handler of its own, a child's end would wake nobody.
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:

@@ -174,7 +174,12 @@ class System:
         """Start the web process and wait until it says that all is well."""
         host, port = self._options.host, self._port
         web = self._program("web", web_command(host=host, port=port))
-        child = self._supervisor.start(web)
+
+        def answers() -> bool:
+            # When it is started again; that asks for no database, /ready does.
+            return ask(reachable(host), port, "/health").status == HTTPStatus.OK
+
+        child = self._supervisor.start(replace(web, probe=answers))
         last = Answer(status=0, body="")
 
         def is_ready() -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +147,25 @@ def test_everything_killed_at_once_starts_again_on_its_data(data_dir: Path) -> N
 
         assert again.stop() == 0
         assert "Made at this first start" not in again.said
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_system_survives_forty_kills_in_random_order(data_dir: Path) -> None:
+    chance = random.Random(7)  # noqa: S311  # no secret
+    with running(data_dir) as up:
+        for _ in range(40):
+            wait_until(lambda: works(up), timeout_s=BACK_WITHIN_S)
+            os.kill(chance.choice(list(up.descendants())), signal.SIGKILL)
+            # A child that ends five times in a minute would be given up.
+            pause = time.monotonic() + 6
+            wait_until(lambda pause=pause: time.monotonic() > pause)
+        wait_until(lambda: works(up), timeout_s=BACK_WITHIN_S)
+        everything = up.descendants()
+
+        assert up.stop() == 0
+
+        assert not alive(everything)
 
 
 def is_below(pid: int, ancestor: int) -> bool:

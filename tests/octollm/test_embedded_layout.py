@@ -167,5 +167,15 @@ def test_second_holder_of_a_data_directory_is_refused(tmp_path: Path) -> None:
         pytest.fail("both hold it")
 
 
+def test_data_directory_that_cannot_be_made_is_said_clearly(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(EmbeddedError, match="Not a directory"),
+        held(tmp_path / "file" / "data", None),
+    ):
+        pytest.fail("made it")
+
+
 def test_engines_live_in_a_data_directory_that_they_can_reach(tmp_path: Path) -> None:
     assert engines_home(tmp_path, None) == tmp_path / "engines"

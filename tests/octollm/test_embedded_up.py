@@ -26,6 +26,7 @@ from tests.up import (
     Running,
     alive,
     clean_environment,
+    descendants,
     new_data_dir,
     running,
     start,
@@ -133,6 +134,17 @@ def test_next_start_prepares_nothing(data_dir: Path) -> None:
         assert "shown only now" not in again.said
 
     assert prepared.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_stop_during_the_start_leaves_nothing(data_dir: Path, tmp_path: Path) -> None:
+    starting = start(data_dir, "--no-demo", output=tmp_path / "output")
+    wait_until(lambda: len(descendants(starting.pid)) > 3)
+    begun = descendants(starting.pid)
+
+    starting.terminate()
+
+    assert starting.wait(timeout=40) == 0
+    assert not alive(begun)
 
 
 def test_engines_named_by_the_environment_are_used_instead(
