@@ -44,7 +44,11 @@ lint: setup-dev ## Black, Ruff, mypy, migrations, deployment checks
 	$(BIN)/black --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy .
-	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+	@key() { $(BIN)/python -c "import secrets; print(secrets.token_urlsafe($$1))"; }; \
+	OCTOLLM_DATA_DIR=/nonexistent OCTOLLM_HTTPS=true OCTOLLM_ALLOWED_HOSTS=octollm.example.org \
+	OCTOLLM_SECRET_KEY=$$(key 48) OCTOLLM_HMAC_KEY=$$(key 33) OCTOLLM_VAULT_KEYS=$$(key 32)= \
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
 
 cov: setup-dev ## tests with branch coverage; HTML in htmlcov/
 	rm -f .coverage .coverage.*

@@ -188,6 +188,7 @@ def _unbook(turn: Turn, charge: Charge) -> None:
 def _book(turn: Turn, charge: Charge, state: Charge.State) -> None:
     """Turn a hold into what was spent, under the task's lock."""
     tokens = charge.input_tokens + charge.output_tokens
+    metrics.LLM_CALLS.labels(charge.model, state).inc()
     charge.state = state
     charge.settled_at = datetime.now(UTC)
     charge.save(force_update=True)

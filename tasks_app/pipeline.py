@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -61,7 +63,7 @@ def run_step(claim: Claim) -> Hints:
         Step.Kind.WORK: work,
         Step.Kind.JUDGE: judge,
     }
-    with held_claims.hold(claim, stop):
+    with held_claims.hold(claim, stop), _observed(claim.step.arm):
         try:
             return stages[claim.step.kind](claim, stop)
         except OctoLLMError as error:
@@ -70,6 +72,16 @@ def run_step(claim: Claim) -> Hints:
             # A bug in one step must not end the loop that runs the others.
             logger.exception("a step failed unexpectedly")
             return _record_failure(claim, OctoLLMError(), is_transient=True)
+
+
+@contextmanager
+def _observed(arm: str) -> Iterator[None]:
+    """Measure one attempt."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        metrics.STEP_DURATION.labels(arm).observe(time.perf_counter() - began)
 
 
 def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
@@ -296,7 +308,6 @@ def _note_late(claim: Claim) -> Hints:
 
 
 def _log_outcome(claim: Claim, outcome: str, code: str) -> None:
-    metrics.CLAIMS.labels(outcome).inc()
     logger.warning(
         "a step's attempt ended as %s",
         outcome,

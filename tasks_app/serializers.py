@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -59,6 +60,18 @@ class JSONObjectField(serializers.JSONField):
         if len(text) > self._limit:
             self.fail("too_long", limit=self._limit)
         return data
+
+
+class MomentField(serializers.DateTimeField):
+    """A moment that PostgreSQL can hold, too."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        """Refuse what leaves the calendar when it is turned into UTC."""
+        moment = super().to_internal_value(value)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            self.fail("invalid", format="ISO 8601")
 
 
 class BudgetSerializer(StrictSerializer):
@@ -143,8 +156,8 @@ class TaskQuerySerializer(StrictSerializer):
     priority = serializers.MultipleChoiceField(
         choices=Task.Priority.choices, default=set
     )
-    created_after = serializers.DateTimeField(required=False)
-    created_before = serializers.DateTimeField(required=False)
+    created_after = MomentField(required=False)
+    created_before = MomentField(required=False)
     q = serializers.CharField(required=False, max_length=200)
 
 

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
+from octollm import metrics
 from octollm.errors import IllegalStateError
 from octollm.ids import new_id
 from octollm.types import JSONObject
@@ -311,8 +312,11 @@ class Turn:
             reason=ending.reason,
         )
         if row is None:
+            metrics.CLAIMS.labels("late").inc()
             return False
+        metrics.CLAIMS.labels(ending.outcome).inc()
         if is_final:
+            metrics.STEPS.labels(step.arm, ending.status).inc()
             self.hold(nano=-row[0], tokens=-row[1])
         self.event(
             f"step.{ending.status if is_final else ending.outcome}",

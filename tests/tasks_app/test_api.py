@@ -406,6 +406,8 @@ class TestList:
         "query",
         [
             "status=open",
+            "created_after=9999-12-31T23:59:59-23:59",
+            "created_before=0001-01-01T00:00:00%2B23:59",
             "created_after=yesterday",
             "colour=red",
             "cursor=x",
