@@ -10,10 +10,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arms import llm
+from arms.answers import Completion
 from arms.contract import ArmServices
 from arms.llm import Message
 from arms.services.judge.verdicts import Ruling, clip, not_checked
-from octollm.errors import BudgetBusyError, BudgetExceededError, ModelError
+from octollm.errors import (
+    BudgetBusyError,
+    BudgetExceededError,
+    ModelError,
+    ModelFormatError,
+)
 from octollm.types import JSONObject, JSONValue
 
 logger = logging.getLogger(__name__)
@@ -97,14 +103,7 @@ def judge_with_model(
     if len(shown) > _MAX_RESULT_CHARACTERS:
         return _unchecked(questions, "The result is too long for the model to judge.")
     try:
-        completion = llm.complete(
-            _prompt(questions, shown),
-            purpose="judging",
-            services=services,
-            max_output_tokens=_MAX_OUTPUT_TOKENS,
-            temperature=0.0,
-            json_schema=_SCHEMA,
-        )
+        completion = _complete(_prompt(questions, shown), services)
     except BudgetBusyError:
         raise
     except (ModelError, BudgetExceededError) as error:
@@ -112,6 +111,32 @@ def judge_with_model(
         logger.warning("a model could not judge: %s", error.code)
         return _unchecked(questions, f"The model could not be asked: {error.code}.")
     return _read(completion.text, questions, model=completion.model)
+
+
+def _complete(messages: list[Message], services: ArmServices) -> Completion:
+    """Ask for the schema, then for any JSON, then for text: servers differ."""
+    for schema in (_SCHEMA, llm.ANY_OBJECT):
+        try:
+            return _ask(messages, services, schema)
+        except ModelFormatError:
+            continue
+    return _ask(messages, services, None)
+
+
+def _ask(
+    messages: list[Message],
+    services: ArmServices,
+    schema: Mapping[str, JSONValue] | None,
+) -> Completion:
+    """Ask once in one form."""
+    return llm.complete(
+        messages,
+        purpose="judging",
+        services=services,
+        max_output_tokens=_MAX_OUTPUT_TOKENS,
+        temperature=0.0,
+        json_schema=schema,
+    )
 
 
 def _prompt(questions: Mapping[str, str], shown: str) -> list[Message]:
