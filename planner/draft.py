@@ -6,9 +6,12 @@ decides about everything else.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+MAX_DEPTH = 20
 
 
 def _as_id(value: object) -> object:
@@ -20,6 +23,22 @@ def _as_id(value: object) -> object:
 def _as_list(value: object) -> object:
     """Take nothing for an empty list, which models write as null."""
     return [] if value is None else value
+
+
+def _as_shallow(value: object) -> object:
+    """Refuse what is nested so deep that walking it could exhaust the stack."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for each in level for inner in _members(each)]
+        if not level:
+            return value
+    raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 StepId = Annotated[str, BeforeValidator(_as_id), Field(max_length=200)]
@@ -40,7 +59,7 @@ class StepDraft(BaseModel):
     arm: JsonValue
     capability: JsonValue
     depends_on: Annotated[list[StepId], BeforeValidator(_as_list)] = []
-    input: dict[str, JsonValue] = {}
+    input: Annotated[dict[str, JsonValue], BeforeValidator(_as_shallow)] = {}
     criteria: Annotated[list[int], BeforeValidator(_as_list)] = []
 
 

@@ -51,6 +51,21 @@ class _Lexicon:
     phrases: tuple[re.Pattern[str], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One part of a goal, read once.
+
+    Attributes:
+        text: its roots, joined; phrases are looked for in it.
+        opening: the root of the word that only a model can follow, or empty.
+    """
+
+    words: str
+    text: str
+    roots: frozenset[str]
+    opening: str
+
+
 def match_goal(
     goal: str, recipes: Sequence[Recipe], *, support: Callable[[Recipe], float]
 ) -> Match:
@@ -62,87 +77,78 @@ def match_goal(
         support: how much the context speaks for a recipe, 0.0 to 0.4; asked only
             where that counts.
     """
-    parts = [part.strip() for part in _PARTS.split(goal) if part.strip()]
-    parts = [part for part in parts if words(part)]
-    affinities = {
-        each.id: _affinity(each, part=goal, goal=goal, support=support)
-        for each in recipes
-    }
-    nearest = tuple(sorted(recipes, key=lambda each: -affinities[each.id]))
+    whole = _read(goal)
+    fitting = [
+        each for each in recipes if not _lexicon(each.fit).excludes & whole.roots
+    ]
+    weights = {each.id: support(each) for each in fitting if each.fit.counts_context}
+    affinities = {each.id: _affinity(each, whole, weights) for each in fitting}
+    nearest = tuple(sorted(recipes, key=lambda each: -affinities.get(each.id, 0.0)))
     chosen: dict[str, Recipe] = {}
-    for part in parts:
-        best = _best(part, goal=goal, recipes=recipes, support=support)
+    for part in map(_read, _parts(goal)):
+        best = _best(part, fitting, weights)
         if best is not None:
             chosen[best.id] = best
-        elif _is_open_ended(part):
-            return Match(recipes=(), nearest=nearest, open_part=part)
+        elif part.opening:
+            return Match(recipes=(), nearest=nearest, open_part=part.words)
     if not chosen:
         # Its words may be spread over the parts.
-        whole = _best(goal, goal=goal, recipes=recipes, support=support)
-        chosen = {whole.id: whole} if whole is not None else {}
+        only = _best(whole, fitting, weights)
+        chosen = {only.id: only} if only is not None else {}
     return Match(recipes=tuple(chosen.values()), nearest=nearest, open_part="")
 
 
+def _parts(goal: str) -> list[str]:
+    """Return the parts of a goal in order, each once."""
+    parts = (part.strip() for part in _PARTS.split(goal))
+    return list(dict.fromkeys(part for part in parts if words(part)))
+
+
+def _read(part: str) -> _Part:
+    found = roots(part)
+    return _Part(
+        words=part,
+        text=" ".join(found),
+        roots=frozenset(found),
+        opening=_opening(words(part)),
+    )
+
+
 def _best(
-    part: str,
-    *,
-    goal: str,
-    recipes: Sequence[Recipe],
-    support: Callable[[Recipe], float],
+    part: _Part, recipes: Sequence[Recipe], weights: Mapping[str, float]
 ) -> Recipe | None:
     scored = [
-        (_affinity(each, part=part, goal=goal, support=support), each)
+        (_affinity(each, part, weights), each)
         for each in recipes
-        if not _is_foreign(part, _lexicon(each.fit))
+        # A part that begins with "write" is for a recipe only if that knows "write".
+        if not part.opening or part.opening in _lexicon(each.fit).verbs
     ]
     score, best = max(scored, key=lambda pair: pair[0], default=(0.0, None))
     return best if score >= THRESHOLD else None
 
 
-def _affinity(
-    recipe: Recipe, *, part: str, goal: str, support: Callable[[Recipe], float]
-) -> float:
+def _affinity(recipe: Recipe, part: _Part, weights: Mapping[str, float]) -> float:
     """Return what a recipe and one part of a goal have in common, 0.0 to 2.5."""
     lexicon = _lexicon(recipe.fit)
-    found = frozenset(roots(part))
-    if lexicon.excludes & frozenset(roots(goal)):
-        return 0.0
-    text = " ".join(roots(part))
-    score = PHRASE_SCORE * any(phrase.search(text) for phrase in lexicon.phrases)
-    score += SUBJECT_SCORE * bool(lexicon.subjects & found)
-    score += VERB_SCORE * bool(lexicon.verbs & found)
-    score += OBJECT_SCORE * bool(lexicon.objects & found)
-    if recipe.fit.counts_context and score > 0:
-        score += support(recipe)
-    return score
+    score = SUBJECT_SCORE * bool(lexicon.subjects & part.roots)
+    score += VERB_SCORE * bool(lexicon.verbs & part.roots)
+    score += OBJECT_SCORE * bool(lexicon.objects & part.roots)
+    score += PHRASE_SCORE * any(each.search(part.text) for each in lexicon.phrases)
+    return score + weights.get(recipe.id, 0.0) if score else 0.0
 
 
-def _is_foreign(part: str, lexicon: _Lexicon) -> bool:
-    """Tell whether a part begins with a verb that neither list nor recipe knows."""
-    leading = _leading_words(part)
-    return _is_open_ended(part) and root(leading[0]) not in lexicon.verbs
-
-
-def _is_open_ended(part: str) -> bool:
+def _opening(found: Sequence[str]) -> str:
+    """Return the root of the open-ended word that the words begin with, or nothing."""
     lists = _open_ended()
-    leading = _leading_words(part)
-    if not leading:
-        return False
-    first, following = leading[0], leading[1:2]
-    if first in lists["verbs"] or first in lists["nouns"]:
-        return True
-    return first in lists["verbs_or_nouns"] and bool(
+    start = next((i for i, w in enumerate(found) if w not in lists["fillers"]), None)
+    if start is None:
+        return ""
+    first, following = found[start], found[start + 1 : start + 2]
+    is_verb = first in lists["verbs_or_nouns"] and bool(
         lists["determiners"].intersection(following)
     )
-
-
-def _leading_words(part: str) -> list[str]:
-    """Return the words from the first on that is no filler."""
-    found = words(part)
-    fillers = _open_ended()["fillers"]
-    while found and found[0] in fillers:
-        found = found[1:]
-    return found
+    is_open = is_verb or first in lists["verbs"] or first in lists["nouns"]
+    return root(first) if is_open else ""
 
 
 @cache

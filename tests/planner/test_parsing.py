@@ -44,7 +44,12 @@ UNREADABLE = {
     "too many steps": json.dumps({"steps": [STEP] * 101}),
     "deep": "[" * 50_000,
     "deep in an object": '{"steps": ' + "[" * 50_000,
+    "deep input": json.dumps(
+        {"steps": [STEP | {"input": {"x": json.loads("[" * 30 + "]" * 30)}}]}
+    ),
     "too long": "x" * (MAX_TEXT + 1),
+    "too long to repair": "{'" * (MAX_TEXT // 2),
+    "a fence without end": "```" + "\n" * (MAX_TEXT - 3),
 }
 
 
