@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import re
 import traceback
 from collections.abc import Callable
@@ -57,7 +58,9 @@ def configure(options: dict[str, Any]) -> None:
         structlog.processors.JSONRenderer()
         if options["format"] == "json"
         else structlog.dev.ConsoleRenderer(
-            exception_formatter=structlog.dev.plain_traceback
+            # Descriptor 2, not sys.stderr: Dramatiq puts a pipe in its place.
+            colors=os.isatty(2),
+            exception_formatter=structlog.dev.plain_traceback,
         )
     )
     formatter = {
