@@ -8,6 +8,7 @@ so that ``octollm up`` and ``--help`` start without it: see `octollm.joining`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,6 +70,8 @@ def main() -> None:
     except OctoLLMError as error:
         typer.echo(f"octollm: {error.message}", err=True)
         sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         # The reader of our output went away; the interpreter would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -28,13 +28,15 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end with a clean environment; its exit code is not judged.
 
-    It starts in the root directory, which every account can enter.
+    It starts in the root directory, which every account can enter, and in a session
+    of its own: the terminal's Ctrl-C is for us, and we stop in order.
     """
     return subprocess.run(  # noqa: S603  # our own programs, no shell
         command,
         cwd="/",
         env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         umask=0o077,
+        start_new_session=True,
         check=False,
         capture_output=True,
         text=True,

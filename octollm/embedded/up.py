@@ -282,7 +282,7 @@ def free_port(host: str, port: int) -> int:
 
 
 def log_environment() -> dict[str, str]:
-    """Return how children log: plain lines when a person started us, no colours."""
+    """Return how children log: plain lines when a person started us."""
     if "OCTOLLM_LOG_FORMAT" in os.environ or not sys.stdout.isatty():
         return {}
-    return {"OCTOLLM_LOG_FORMAT": "console", "NO_COLOR": "1"}
+    return {"OCTOLLM_LOG_FORMAT": "console"}
