@@ -120,6 +120,9 @@ def _from_row(row: JSONValue, *, title: str, collection: str) -> NewDocument | N
     rest: JSONObject = {key: value for key, value in row.items() if key and key != name}
     titled = next((key for key in rest if key.lower() in _TITLE_FIELDS), "")
     own_collection = rest.pop("collection", None)
+    if isinstance(own_metadata := rest.get("metadata"), dict):
+        del rest["metadata"]
+        rest |= own_metadata
     return _if_text(
         NewDocument(
             collection=str(own_collection) if own_collection else collection,

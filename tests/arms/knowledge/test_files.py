@@ -13,7 +13,7 @@ from octollm.errors import RequestError
 
 ROWS = [
     {"title": "One", "text": "Fine.", "stars": 5},
-    {"id": "b", "review": "Bad.", "collection": "returns"},
+    {"id": "b", "review": "Bad.", "collection": "returns", "metadata": {"x": 1}},
     {"title": "Empty", "text": " "},
     {"title": "No text"},
 ]
@@ -45,7 +45,9 @@ def test_rows_with_text_are_documents(tmp_path: Path, name: str, content: str) -
     assert first == NewDocument(
         collection="reviews", title="One", text="Fine.", metadata={"stars": 5}
     )
-    assert second == NewDocument(collection="returns", title="b", text="Bad.")
+    assert second == NewDocument(
+        collection="returns", title="b", text="Bad.", metadata={"x": 1}
+    )
 
 
 def test_rows_of_csv_are_documents(tmp_path: Path) -> None:
