@@ -148,13 +148,10 @@ def test_stop_during_the_start_leaves_nothing(data_dir: Path, tmp_path: Path) ->
 
 
 def test_engines_named_by_the_environment_are_used_instead(
-    engines: TestEngines,
+    engines: TestEngines, other_database: str
 ) -> None:
-    with psycopg.connect(engines.database_url, autocommit=True) as database:
-        database.execute("DROP DATABASE IF EXISTS named")
-        database.execute("CREATE DATABASE named")
     named = {
-        "OCTOLLM_DATABASE_URL": engines.database_url_of("named"),
+        "OCTOLLM_DATABASE_URL": other_database,
         "OCTOLLM_REDIS_URL": engines.redis_url.replace("db=0", "db=9"),
     }
 
@@ -163,6 +160,17 @@ def test_engines_named_by_the_environment_are_used_instead(
         assert not up.pids("postgres -D") + up.pids("valkey-server")
         assert not (path / "engines").exists()
         assert up.stop() == 0
+
+
+@pytest.fixture
+def other_database(engines: TestEngines) -> Iterator[str]:
+    """An empty database of the run's server."""
+    name = "octollm_up"
+    with psycopg.connect(engines.database_url, autocommit=True) as database:
+        database.execute(f"DROP DATABASE IF EXISTS {name}")
+        database.execute(f"CREATE DATABASE {name}")
+        yield engines.database_url_of(name)
+        database.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.skipif(not is_root, reason="the whole suite runs as a plain user")
