@@ -66,7 +66,7 @@ class Screened:
         findings: by position.
         rule_ids: of the findings that blocked, sorted.
         families: of all findings, sorted.
-        is_tainted: whether an attack of medium or high severity was found: what
+        taint: the families of attacks of medium or high severity, sorted: what
             comes of the text is data and gives no orders.
         text_length: code points of all texts.
     """
@@ -77,7 +77,7 @@ class Screened:
     checkpoint: Checkpoint
     rule_ids: tuple[str, ...]
     families: tuple[str, ...]
-    is_tainted: bool
+    taint: tuple[str, ...]
     text_length: int
     duration_ms: float
     vault: Vault = field(repr=False)
@@ -140,7 +140,15 @@ def screen(document: JSONObject, *, checkpoint: Checkpoint, vault: Vault) -> Scr
         checkpoint=checkpoint,
         rule_ids=tuple(sorted(blocking)),
         families=tuple(sorted({match.rule.family for match in matches})),
-        is_tainted=any(not m.rule.is_value and m.severity != "low" for m in matches),
+        taint=tuple(
+            sorted(
+                {
+                    match.rule.family
+                    for match in matches
+                    if not match.rule.is_value and match.severity != "low"
+                }
+            )
+        ),
         text_length=len(texts.text) - len(texts.starts),
         duration_ms=(time.perf_counter() - started) * 1000,
         vault=vault,

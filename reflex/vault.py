@@ -7,6 +7,7 @@ be exactly what was written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -270,16 +271,13 @@ def _replace(node: JSONValue, values: Mapping[str, JSONValue]) -> JSONValue:
 def _replace_in_object(
     node: dict[str, JSONValue], values: Mapping[str, JSONValue]
 ) -> dict[str, JSONValue]:
-    taken = set(node)
-    revealed: dict[str, JSONValue] = {}
-    for key, item in node.items():
-        name = _replace_in_text(key, values)
-        # A key that would overwrite another stays concealed: no value is lost.
-        if name != key and name in taken:
-            name = key
-        taken.add(name)
-        revealed[name] = _replace(item, values)
-    return revealed
+    names = {key: _replace_in_text(key, values) for key in node}
+    # Keys that would become one stay concealed: no value is lost. Such a one may in
+    # turn be the name of another, so it is looked at again.
+    while len(set(names.values())) < len(names):
+        owners = Counter(names.values())
+        names = {k: k if owners[name] > 1 else name for k, name in names.items()}
+    return {names[key]: _replace(item, values) for key, item in node.items()}
 
 
 def _replace_in_text(text: str, values: Mapping[str, JSONValue]) -> str:

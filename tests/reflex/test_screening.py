@@ -110,7 +110,7 @@ def test_attack_elsewhere_taints(checkpoint):
     outcome = screened(document, checkpoint)
 
     assert outcome.action == Action.FLAG
-    assert outcome.is_tainted
+    assert outcome.taint
     assert outcome.document == document
 
 

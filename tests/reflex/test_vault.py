@@ -131,6 +131,15 @@ def test_keys_are_revealed_and_none_is_overwritten():
 
 
 @pytest.mark.django_db
+def test_key_may_be_named_like_the_placeholder_of_another():
+    scope = stored(ADDRESS, Concealable(type="LITERAL", text="[EMAIL_1]"))
+
+    seen = reveal({"[LITERAL_1]": 1, "[EMAIL_1]": 2}, scope_ids=[scope], types=None)
+
+    assert seen == {"[EMAIL_1]": 1, "ada@example.org": 2}
+
+
+@pytest.mark.django_db
 def test_first_scope_that_knows_a_name_decides():
     one, two = stored(ADDRESS), stored(OTHER)
 
