@@ -1,21 +1,24 @@
-"""What operators see of documents; they hold placeholders, never values."""
+"""What operators see of arms and documents; texts hold placeholders, never values."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
 
 from arms.knowledge.models import Chunk, Document
+from arms.registry_models import ArmInstance, Execution, RegisteredArm
 
 _SHOWN_CHARACTERS = 2_000
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Documents come in through the reflex, so nobody writes them here."""
+    """Rows that the system writes and people read."""
 
     show_full_result_count = False
 
@@ -104,3 +107,88 @@ class ChunkAdmin(ReadOnlyAdmin):
     def beginning(self, chunk: Chunk) -> str:
         """Return the passage's first words."""
         return chunk.text[:100]
+
+
+_COLOURS = {
+    "healthy": "success",
+    "done": "success",
+    "down": "danger",
+    "starting": "warning",
+    "running": "info",
+}
+
+
+class RegistryAdmin(ReadOnlyAdmin):
+    """Rows that processes write about themselves."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes: the next process would write it again."""
+        return False
+
+    @display(description="State", label=_COLOURS)
+    def pill(self, row: Any) -> str:
+        """Show the state as a coloured label with its word."""
+        return str(row.state)
+
+
+@admin.register(RegisteredArm)
+class RegisteredArmAdmin(RegistryAdmin):
+    """The catalogue with each arm's health."""
+
+    list_display = ["name", "version", "health", "abilities", "queue", "updated_at"]
+    list_filter = ["queue", "instances__state"]
+    search_fields = ["name", "description"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RegisteredArm]:
+        """Fetch the instances along."""
+        rows: QuerySet[RegisteredArm] = super().get_queryset(request)
+        return rows.prefetch_related("instances")
+
+    @display(description="Health", label=_COLOURS)
+    def health(self, arm: RegisteredArm) -> str:
+        """Return healthy if an instance is, else the state of one."""
+        states = {instance.state for instance in arm.instances.all()}
+        best = ("healthy", "starting", "down")
+        return next((state for state in best if state in states), "unknown")
+
+    @admin.display(description="capabilities")
+    def abilities(self, arm: RegisteredArm) -> str:
+        """Name what the arm can do."""
+        return ", ".join(str(each.get("name", "")) for each in arm.capabilities)
+
+
+@admin.register(ArmInstance)
+class ArmInstanceAdmin(RegistryAdmin):
+    """Where arms run and what their last check said."""
+
+    list_display = ["arm", "location", "pill", "detail", "checked_at"]
+    list_filter = ["state", "arm"]
+    list_select_related = ["arm"]
+
+
+@admin.register(Execution)
+class ExecutionAdmin(RegistryAdmin):
+    """What in-process arms did under a request id."""
+
+    list_display = ["request_id", "arm", "taint", "finished_at"]
+    list_filter = ["arm"]
+    search_fields = ["=request_id", "=scope_id"]
+    fields = (
+        "request_id",
+        "scope_id",
+        "arm",
+        "beginning",
+        "taint",
+        "finished_at",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        """Leave the reply in the database until a page shows it."""
+        rows: QuerySet[Execution] = super().get_queryset(request)
+        return rows.defer("reply")
+
+    @admin.display(description="reply")
+    def beginning(self, execution: Execution) -> str:
+        """Return the concealed reply's beginning as JSON."""
+        return json.dumps(execution.reply, ensure_ascii=False)[:_SHOWN_CHARACTERS]

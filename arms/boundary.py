@@ -13,13 +13,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from arms import executions
 from arms.contract import Arm, ArmReply, ArmRequest, ArmServices, ArmSpec
 from arms.executions import ScreenedReply
-from octollm.errors import ArmError, ArmOutputTooLargeError, OctoLLMError
+from octollm.errors import (
+    ArmError,
+    ArmOutputTooLargeError,
+    OctoLLMError,
+    TaskRejectedError,
+)
 from octollm.types import JSONObject
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault, reveal
@@ -41,9 +47,16 @@ class Scopes:
 
 
 def call(
-    request: ArmRequest, *, arm: Arm, services: ArmServices, scopes: Scopes
+    request: ArmRequest,
+    *,
+    arm: Arm,
+    services: ArmServices,
+    scopes: Scopes,
+    is_new: bool = False,
 ) -> ScreenedReply:
     """Invoke an in-process arm once per request id and return its concealed reply.
+
+    ``is_new`` says that nobody can have used the request id before.
 
     Raises:
         OctoLLMError: what the arm raised; whether a retry helps is its class's word.
@@ -51,14 +64,17 @@ def call(
         VaultError: a value cannot be read.
     """
     spec = arm.spec
-    stored = executions.begin(request.request_id, arm=spec.name, scope_id=scopes.task)
+    stored = None if is_new else executions.find(request.request_id)
     if stored is not None:
         return stored
     services.stop.check()
     shown = _revealed(request, spec, scopes)
     reply = _checked(_execute(arm, shown, services, scopes), arm_name=spec.name)
-    screened = _concealed(reply, scopes)
-    executions.complete(request.request_id, screened)
+    with transaction.atomic():
+        screened = _concealed(reply, scopes)
+        executions.store(
+            request.request_id, screened, arm=spec.name, scope_id=scopes.task
+        )
     return screened
 
 
@@ -133,7 +149,8 @@ def _concealed(reply: ArmReply, scopes: Scopes) -> ScreenedReply:
     with open_vault(scopes.task) as vault:
         screened = screen(document, checkpoint=Checkpoint.TOOL_OUTPUT, vault=vault)
         screened.save(scope_id=scopes.task)
+    if screened.is_blocked:
+        raise TaskRejectedError(rule_ids=screened.rule_ids)
     return ScreenedReply(
-        reply=reply.model_copy(update=screened.document),
-        taint=tuple(sorted(set(screened.families))),
+        reply=reply.model_copy(update=screened.document), taint=screened.taint
     )

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import connection
-from django.db.models.functions import Now
-
 from arms.contract import ArmReply
 from arms.registry_models import Execution
-
-# The useless update makes the row that was there come back.
-_BEGIN = """
-INSERT INTO executions (request_id, scope_id, arm, state, taint)
-VALUES (%s, %s, %s, 'running', '[]')
-ON CONFLICT (request_id) DO UPDATE SET arm = executions.arm
-RETURNING state, reply::text, taint::text
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +17,29 @@ class ScreenedReply:
     taint: tuple[str, ...] = ()
 
 
-def begin(request_id: UUID, *, arm: str, scope_id: UUID) -> ScreenedReply | None:
-    """Note that a call starts; return the stored reply when it was done before.
+def find(request_id: UUID) -> ScreenedReply | None:
+    """Return the reply that is stored under this request id, if there is one.
 
-    A row that still says ``running`` was left by a process that died with the call;
-    the arm in it is gone, so the call is made again.
+    A call that its process did not outlive left nothing, and may be made again: the
+    arm that ran in that process is gone with it.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_BEGIN, [request_id, scope_id, arm])
-        state, reply, taint = cursor.fetchone()
-    if state != Execution.State.DONE:
+    row = Execution.objects.filter(request_id=request_id).first()
+    if row is None:
         return None
     return ScreenedReply(
-        reply=ArmReply.model_validate_json(reply), taint=tuple(json.loads(taint))
+        reply=ArmReply.model_validate(row.reply), taint=tuple(row.taint)
     )
 
 
-def complete(request_id: UUID, screened: ScreenedReply) -> None:
+def store(
+    request_id: UUID, screened: ScreenedReply, *, arm: str, scope_id: UUID
+) -> None:
     """Store a concealed reply; the first one stays."""
-    Execution.objects.filter(
-        request_id=request_id, state=Execution.State.RUNNING
-    ).update(
-        state=Execution.State.DONE,
+    row = Execution(
+        request_id=request_id,
+        scope_id=scope_id,
+        arm=arm,
         reply=screened.reply.model_dump(mode="json"),
         taint=list(screened.taint),
-        finished_at=Now(),
     )
+    Execution.objects.bulk_create([row], ignore_conflicts=True)

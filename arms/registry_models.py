@@ -75,33 +75,19 @@ class ArmInstance(models.Model):
 class Execution(models.Model):
     """What an in-process arm did under a request id; the reply is concealed."""
 
-    class State(models.TextChoices):
-        """How far it got."""
-
-        RUNNING = "running"
-        DONE = "done"
-
     request_id = models.UUIDField(primary_key=True)
     scope_id = models.UUIDField()
     arm = models.CharField()
-    state = models.CharField(choices=State, default=State.RUNNING)
-    reply = models.JSONField(null=True)
+    reply = models.JSONField()
     taint = models.JSONField(default=list)
-    started_at = models.DateTimeField(db_default=Now())
-    finished_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         """Name the table."""
 
         db_table = "executions"
         indexes = [models.Index(fields=["scope_id"], name="idx_executions_scope")]
-        constraints = [
-            models.CheckConstraint(
-                name="executions_reply",
-                condition=Q(state="running") | Q(state="done", reply__isnull=False),
-            )
-        ]
 
     def __str__(self) -> str:
-        """Show the arm and how far it got."""
-        return f"{self.arm} {self.state}"
+        """Show the arm and the request."""
+        return f"{self.arm} {self.request_id}"

@@ -14,8 +14,18 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from octollm.resilience.deadline import StopToken
+from octollm.rows import RowReader
 from tasks_app.models import Step
-from tasks_app.turn import HEAVY, Claim, Turn
+from tasks_app.turn import TASKS, Claim, Turn
+
+_STEPS = RowReader(Step, without=("output", "evidence", "error"))
+_BEST = f"""
+SELECT {_STEPS.columns("s")}, {TASKS.columns("t")}
+FROM steps s JOIN tasks t ON t.id = s.task_id
+WHERE s.status = 'ready' AND s.queue = ANY(%s) AND s.run_after <= clock_timestamp()
+ORDER BY s.priority_rank, s.owner_rank, s.id
+LIMIT 1 FOR NO KEY UPDATE OF t SKIP LOCKED
+"""  # noqa: S608  # names of our own models
 
 # Rows that a turn is changing at this moment are left for the next renewal: waiting
 # for them could deadlock with the turn, and a lease outlives three renewals.
@@ -38,20 +48,14 @@ def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
     steps, then the oldest. Steps whose task is being changed at this moment are
     passed over; ``has_ready`` tells whether that hid one.
     """
-    ready = (
-        Step.objects.filter(
-            status=Step.Status.READY, queue__in=queues, run_after__lte=Now()
-        )
-        .select_related("task")
-        .defer(*(f"task__{name}" for name in HEAVY))
-        .order_by("priority_rank", "owner_rank", "id")
-        .select_for_update(of=("task",), skip_locked=True, no_key=True)
-    )
     with transaction.atomic():
-        step = ready.first()
-        if step is None:
+        with connection.cursor() as cursor:
+            cursor.execute(_BEST, [list(queues)])
+            row = cursor.fetchone()
+        if row is None:
             return None
-        turn = Turn(step.task)
+        step = _STEPS.read(row[: _STEPS.width])
+        turn = Turn(TASKS.read(row[_STEPS.width :]))
         claim = turn.start_step(step, worker=worker)
         turn.flush()
         return claim

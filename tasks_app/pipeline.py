@@ -112,9 +112,9 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
 def work(claim: Claim, stop: StopToken) -> Hints:
     """Let an arm do one step of the plan."""
     task = Task.objects.get(pk=claim.step.task_id)
-    outputs = steps_read.outputs_of(task.pk)
+    needed = steps_read.needs_of(claim.step)
     resolved = resolve(
-        claim.step.input, goal=task.goal, context=task.context, outputs=outputs
+        claim.step.input, goal=task.goal, context=task.context, outputs=needed.outputs
     )
     request = _request(
         claim, task, dict(resolved) if isinstance(resolved, dict) else {}
@@ -124,9 +124,10 @@ def work(claim: Claim, stop: StopToken) -> Hints:
         arm=get_arm(claim.step.arm),
         services=_services(claim, stop, task),
         scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
+        is_new=claim.is_new_request,
     )
-    taint = {*screened.taint, *steps_read.taint_of(task.pk, claim.step.depends_on)}
-    ending = _done_by_arm(screened.reply, taint=tuple(sorted(taint)))
+    taint = tuple(sorted({*screened.taint, *needed.taint}))
+    ending = _done_by_arm(screened.reply, taint=taint)
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
@@ -152,6 +153,7 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
         arm=get_arm(claim.step.arm),
         services=_services(claim, stop, task),
         scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
+        is_new=claim.is_new_request,
     )
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, _done_by_arm(screened.reply)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from uuid import UUID
 
+from octollm.errors import TaskRejectedError
 from planner import plan as plans
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
@@ -37,6 +38,8 @@ def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
             plans.to_json(made), checkpoint=Checkpoint.MODEL_OUTPUT, vault=vault
         )
         outcome.save(scope_id=task_id)
+    if outcome.is_blocked:
+        raise TaskRejectedError(rule_ids=outcome.rule_ids)
     return plans.from_json(outcome.document)
 
 

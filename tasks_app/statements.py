@@ -5,6 +5,8 @@ by a statement before, so the snapshot of this one is newer than the lock. What 
 see the writes of another statement is a statement of its own.
 """
 
+from functools import cache
+
 START_STEP = """
 WITH s AS (
     UPDATE steps SET
@@ -131,3 +133,22 @@ SELECT array_agg(s.step_id ORDER BY s.step_id),
        (SELECT COALESCE(sum(envelope_tokens), 0) FROM old)
 FROM s
 """
+
+_FLUSH = """
+WITH e AS (
+    INSERT INTO task_events (task_id, seq, type, at, data, mac)
+    SELECT %(task)s, * FROM unnest(
+        %(seqs)s::int[], %(types)s::text[], %(ats)s::timestamptz[],
+        %(datas)s::text[]::jsonb[], %(macs)s::text[])
+)
+UPDATE tasks SET {assignments}, updated_at = clock_timestamp() WHERE id = %(task)s
+"""
+
+
+@cache
+def flush(columns: tuple[str, ...]) -> str:
+    """Return the statement that writes events and these columns of the task."""
+    # Column names come from the code of turns, never from outside.
+    return _FLUSH.format(
+        assignments=", ".join(f"{name} = %({name})s" for name in columns)
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
-from planner.plan import resolve
+from planner.plan import references, resolve, step_of
 from tasks_app.models import Plan, Step, Task
 from tasks_app.results import StepOutcome
 
@@ -33,25 +33,27 @@ class Draft:
         return next((s.error for s in self.steps if s.error), None)
 
 
-def outputs_of(task_id: UUID) -> dict[str, JSONObject]:
-    """Return the outputs of the task's finished work steps by step id."""
-    done = Step.objects.filter(
-        task_id=task_id, kind=Step.Kind.WORK, status=Step.Status.DONE
-    )
-    return {
-        step_id: output or {}
-        for step_id, output in done.values_list("step_id", "output")
-    }
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a step takes from those before it: outputs by step id, and their marks."""
+
+    outputs: Mapping[str, JSONObject]
+    taint: frozenset[str]
 
 
-def taint_of(task_id: UUID, step_ids: Sequence[str]) -> set[str]:
-    """Return the marks that steps pass on to those that depend on them."""
-    if not step_ids:
-        return set()
-    taints = Step.objects.filter(task_id=task_id, step_id__in=step_ids).values_list(
-        "taint", flat=True
+def needs_of(step: Step) -> Needs:
+    """Return the outputs that a step refers to, and the marks that come with them."""
+    referred = {step_of(path) for path in references(step.input)}
+    needed = {*step.depends_on, *referred} - {None}
+    if not needed:
+        return Needs(outputs={}, taint=frozenset())
+    rows = Step.objects.filter(
+        task_id=step.task_id, step_id__in=needed, status=Step.Status.DONE
+    ).values_list("step_id", "output", "taint")
+    return Needs(
+        outputs={step_id: output or {} for step_id, output, _ in rows},
+        taint=frozenset(mark for _, _, marks in rows for mark in marks),
     )
-    return {mark for taint in taints for mark in taint}
 
 
 def is_anything_left(task_id: UUID) -> bool:

@@ -6,6 +6,7 @@ row is the one mutex; the lock order is task, then steps. No network inside.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from psycopg.types.json import Jsonb
 from octollm import metrics
 from octollm.errors import IllegalStateError
 from octollm.ids import new_id
+from octollm.rows import RowReader
 from octollm.types import JSONObject
 from tasks_app import chain, statements
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
@@ -27,8 +29,15 @@ from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
 Status: TypeAlias = Task.Status
 Stage: TypeAlias = Task.Stage
 
-# What a turn never needs and may be large.
-HEAVY = ("goal", "context", "constraints", "acceptance_criteria", "task_metadata")
+# What a turn needs of a task; what it never needs may be large.
+TASKS = RowReader(
+    Task,
+    without=("goal", "context", "constraints", "acceptance_criteria", "task_metadata"),
+)
+_LOCK = (
+    f"SELECT {TASKS.columns('tasks')} FROM tasks WHERE id = %s "  # noqa: S608  # our names
+    "FOR NO KEY UPDATE"
+)
 PRIORITY_RANKS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
 
 # Every legal change of a task's status by the machine; the rest is refused.
@@ -46,11 +55,13 @@ LEGAL = {
 class Claim:
     """A worker's hold on a step, fenced by ``claim_id``.
 
-    ``request_id`` belongs to the invocation and outlives a lost claim.
+    ``request_id`` belongs to the invocation and outlives a lost claim; unless
+    ``is_new_request`` an attempt before used it.
     """
 
     claim_id: UUID
     request_id: UUID
+    is_new_request: bool
     attempt: int
     worker: str
     run: int
@@ -94,8 +105,12 @@ def task_turn(task_id: UUID) -> Iterator[Turn]:
         Task.DoesNotExist: there is no such task.
     """
     with transaction.atomic():
-        tasks = Task.objects.select_for_update(no_key=True).defer(*HEAVY)
-        turn = Turn(tasks.get(pk=task_id))
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK, [task_id])
+            row = cursor.fetchone()
+        if row is None:
+            raise Task.DoesNotExist
+        turn = Turn(TASKS.read(row))
         yield turn
         turn.flush()
 
@@ -230,12 +245,12 @@ class Turn:
 
     def start_step(self, step: Step, *, worker: str) -> Claim | None:
         """Claim a ready step for a worker; nothing when it is ready no more."""
-        claim_id = new_id()
+        claim_id, fresh_id = new_id(), new_id()
         row = self._row(
             statements.START_STEP,
             step=step.pk,
             claim_id=claim_id,
-            request_id=new_id(),
+            request_id=fresh_id,
             worker=worker,
             lease=timedelta(seconds=settings.OCTOLLM_LEASE_S),
         )
@@ -253,6 +268,7 @@ class Turn:
         return Claim(
             claim_id=claim_id,
             request_id=request_id,
+            is_new_request=request_id == fresh_id,
             attempt=attempt,
             worker=worker,
             run=self.task.run,
@@ -387,27 +403,32 @@ class Turn:
 
     # Writing ------------------------------------------------------------------
     def flush(self) -> None:
-        """Write the gathered columns and events; without any, nothing."""
+        """Write the gathered columns and events in one statement, if there are any."""
         if not (self._events or self._changed):
             return
-        TaskEvent.objects.bulk_create(self._events)
         columns = self._changed | {
             "event_seq": self.task.event_seq,
             "event_head": self.task.event_head,
         }
-        assignments = ", ".join(f"{name} = %({name})s" for name in columns)
-        values: dict[str, Any] = {
+        values = {
             name: Jsonb(value) if isinstance(value, dict) else value
             for name, value in columns.items()
         }
         with connection.cursor() as cursor:
             cursor.execute(
-                # Column names come from this module's callers, never from outside.
-                f"UPDATE tasks SET {assignments}, updated_at = clock_timestamp() "  # noqa: S608
-                "WHERE id = %(pk)s",
-                values | {"pk": self.task.pk},
+                statements.flush(tuple(columns)),
+                {**values, **self._event_columns(), "task": self.task.pk},
             )
         self._events, self._changed = [], {}
+
+    def _event_columns(self) -> dict[str, list[Any]]:
+        return {
+            "seqs": [event.seq for event in self._events],
+            "types": [event.type for event in self._events],
+            "ats": [event.at for event in self._events],
+            "datas": [json.dumps(event.data) for event in self._events],
+            "macs": [event.mac for event in self._events],
+        }
 
     @staticmethod
     def _rows(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

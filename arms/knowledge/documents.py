@@ -31,9 +31,6 @@ MAX_TEXT_BYTES = 2**20
 MAX_METADATA_CHARACTERS = 50_000
 MAX_COLLECTION_LENGTH = 100
 MAX_TITLE_LENGTH = 300
-#: Families that mark personal values and secrets; those are concealed, not suspicious.
-_CONCEALED_FAMILIES = frozenset({"pii", "secret", "literal"})
-
 
 # A NUL as JSON writes it; after an even number of backslashes the escape is real.
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -236,7 +233,7 @@ def _conceal(
         content_mac=mac,
         text=text,
         length=len(text),
-        taint=sorted(set(screened.families) - _CONCEALED_FAMILIES),
+        taint=list(screened.taint),
     )
 
 

@@ -7,28 +7,32 @@ plain SHA-256 is enough, and looking it up by index leaks nothing by its timing.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Model, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from octollm.access.models import ApiKey, Owner
-
-M = TypeVar("M", bound=Model)
+from octollm.rows import RowReader
 
 TOKEN = re.compile(r"octo_[A-Za-z0-9_-]{43}", re.ASCII)
 KNOWN_SCOPES = frozenset({"metrics"})
 # How much of a token is kept to recognise it by; 48 of its 256 bits.
 PREFIX_LENGTH = len("octo_") + 8
 _USE_INTERVAL = timedelta(minutes=1)
+# By hand: every request asks it.
+_KEYS, _OWNERS = RowReader(ApiKey), RowReader(Owner)
+_FIND = (
+    f"SELECT {_KEYS.columns('k')}, {_OWNERS.columns('o')} "  # noqa: S608  # our names
+    "FROM api_keys k JOIN owners o ON o.id = k.owner_id "
+    "WHERE k.sha256 = %s AND k.revoked_at IS NULL AND o.is_active"
+)
 
 
 def get_or_create_owner(name: str) -> Owner:
@@ -98,45 +102,13 @@ def find_key(token: str) -> ApiKey | None:
     if not TOKEN.fullmatch(token):
         return None
     with connection.cursor() as cursor:
-        cursor.execute(_find_sql(), [token_hash(token)])
+        cursor.execute(_FIND, [token_hash(token)])
         row = cursor.fetchone()
     if row is None:
         return None
-    width = len(ApiKey._meta.concrete_fields)
-    key = _loaded(ApiKey, row[:width])
-    key.owner = _loaded(Owner, row[width:])
+    key = _KEYS.read(row[: _KEYS.width])
+    key.owner = _OWNERS.read(row[_KEYS.width :])
     return key if key.state == "active" else None
-
-
-@functools.cache
-def _find_sql() -> str:
-    # By hand: every request asks it, and the ORM takes 0.6 ms of CPU to put together
-    # and read what this does in 0.1 ms.
-    columns = ", ".join(
-        f'"{model._meta.db_table}"."{field.column}"'
-        for model in (ApiKey, Owner)
-        for field in model._meta.concrete_fields
-    )
-    return (
-        f"SELECT {columns} FROM api_keys "  # noqa: S608  # names of our own models
-        "JOIN owners ON owners.id = api_keys.owner_id "
-        "WHERE api_keys.sha256 = %s AND api_keys.revoked_at IS NULL "
-        "AND owners.is_active"
-    )
-
-
-def _loaded(model: type[M], row: Sequence[Any]) -> M:
-    """Return the row as the ORM would, with the fields' own conversions."""
-    fields = model._meta.concrete_fields
-    values = [
-        (
-            field.from_db_value(value, None, connection)
-            if hasattr(field, "from_db_value")
-            else value
-        )
-        for field, value in zip(fields, row, strict=True)
-    ]
-    return model.from_db(connection.alias, [f.attname for f in fields], values)
 
 
 def is_use_due(key: ApiKey) -> bool:

@@ -1,6 +1,7 @@
 """Foreign keys with ON DELETE CASCADE in the database, as handed over.
 
-Django 5.2 cascades in Python only, so a plain DELETE would be refused.
+Django 5.2 cascades in Python only, so a plain DELETE would be refused. Its own
+constraint on each column is replaced by one that cascades.
 """
 
 from django.db import migrations
@@ -17,14 +18,35 @@ FOREIGN_KEYS = [
     ("attempts", "step_id", "steps"),
 ]
 
+DROP = """
+DO $$
+DECLARE found text;
+BEGIN
+    FOR found IN
+        SELECT c.conname FROM pg_constraint c
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
+        WHERE c.contype = 'f' AND c.conrelid = '{child}'::regclass
+        AND a.attname = '{column}'
+    LOOP
+        EXECUTE format('ALTER TABLE {child} DROP CONSTRAINT %I', found);
+    END LOOP;
+END $$
+"""
+ADD = (
+    "ALTER TABLE {child} ADD CONSTRAINT {child}_{column}_fk FOREIGN KEY ({column}) "
+    "REFERENCES {parent} (id) {action}"
+)
+
 
 def operation(child: str, column: str, parent: str) -> migrations.RunSQL:
-    """Add one foreign key, named after its table and column."""
-    name = f"{child}_{column}_fk"
+    """Replace one foreign key by one that cascades; back to one that defers."""
+    names = {"child": child, "column": column, "parent": parent}
     return migrations.RunSQL(
-        f"ALTER TABLE {child} ADD CONSTRAINT {name} FOREIGN KEY ({column}) "
-        f"REFERENCES {parent} (id) ON DELETE CASCADE",
-        f"ALTER TABLE {child} DROP CONSTRAINT {name}",
+        [DROP.format(**names), ADD.format(**names, action="ON DELETE CASCADE")],
+        [
+            DROP.format(**names),
+            ADD.format(**names, action="DEFERRABLE INITIALLY DEFERRED"),
+        ],
     )
 
 

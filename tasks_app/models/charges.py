@@ -27,12 +27,8 @@ class Charge(models.Model):
         RELEASED = "released"  # provably never reached the provider
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    task = models.ForeignKey(
-        Task, on_delete=models.CASCADE, related_name="charges", db_constraint=False
-    )
-    step = models.ForeignKey(
-        Step, on_delete=models.CASCADE, related_name="charges", db_constraint=False
-    )
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="charges")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="charges")
     attempt = models.IntegerField()
     purpose = models.CharField()
     model = models.CharField()

@@ -25,7 +25,6 @@ class Plan(models.Model):
         on_delete=models.CASCADE,
         related_name="plans",
         db_index=False,
-        db_constraint=False,
     )
     version = models.IntegerField()
     source = models.CharField()
@@ -88,7 +87,6 @@ class Step(models.Model):
         on_delete=models.CASCADE,
         related_name="steps",
         db_index=False,
-        db_constraint=False,
     )
     owner = models.ForeignKey(
         Owner, on_delete=models.PROTECT, related_name="+", db_index=False
@@ -216,7 +214,6 @@ class Attempt(models.Model):
         on_delete=models.CASCADE,
         related_name="attempts",
         db_index=False,
-        db_constraint=False,
     )
     number = models.IntegerField()
     claim_id = models.UUIDField()

@@ -197,7 +197,6 @@ class TaskResult(models.Model):
         on_delete=models.CASCADE,
         related_name="results",
         db_index=False,
-        db_constraint=False,  # the migration adds it with ON DELETE CASCADE
     )
     result_data = models.JSONField()
     confidence = models.DecimalField(max_digits=3, decimal_places=2, null=True)
@@ -247,7 +246,6 @@ class Verdict(models.Model):
         on_delete=models.CASCADE,
         related_name="verdicts",
         db_index=False,
-        db_constraint=False,
     )
     run = models.IntegerField()
     plan_version = models.IntegerField()
@@ -296,7 +294,6 @@ class TaskEvent(models.Model):
         on_delete=models.CASCADE,
         related_name="events",
         db_index=False,
-        db_constraint=False,
     )
     seq = models.IntegerField()
     type = models.CharField(max_length=50)

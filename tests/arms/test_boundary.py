@@ -171,20 +171,6 @@ def test_same_request_id_is_answered_from_the_store():
     assert first.reply == second.reply
 
 
-def test_call_whose_process_died_is_made_again():
-    scope, _ = concealed({"value": 1})
-    request = request_of(scope, "x")
-    Execution.objects.create(
-        request_id=request.request_id, arm="recorder", scope_id=scope
-    )
-    arm = Recorder(echo)
-
-    call(arm, request)
-
-    assert len(arm.shown) == 1
-    assert Execution.objects.get().state == "done"
-
-
 def test_store_holds_no_value():
     scope, document = concealed({"value": EMAIL})
     call(

@@ -31,17 +31,7 @@ def _describe_table(given: JSONObject, check: Check) -> Analysis:
 def _aggregate(given: JSONObject, check: Check) -> Analysis:
     """Group and measure the rows of a table."""
     table = tables.read_table(given.get("table"))
-    question = given.get("question")
-    named = questions.read_question(
-        table, question if isinstance(question, str) else ""
-    )
-    group_by = measuring.read_group_by(table, given.get("group_by")) or named.group_by
-    asked = given.get("measures")
-    measures = (
-        (measuring.read_measures(table, asked) if asked is not None else ())
-        or named.measures
-        or measuring.default_measures(table, group_by)
-    )
+    group_by, measures = _wanted(table, given)
     groups = measuring.group_rows(table, group_by)
     listed: list[JSONValue] = []
     for group in groups[: measuring.MAX_GROUPS]:
@@ -69,6 +59,21 @@ def _aggregate(given: JSONObject, check: Check) -> Analysis:
         ),
     }
     return Analysis(output=output, confidence=table.coverage, reason=_REASON)
+
+
+def _wanted(
+    table: tables.Table, given: JSONObject
+) -> tuple[tuple[str, ...], tuple[measuring.Measure, ...]]:
+    """Return what to group by and to measure: as given, as asked, or by default."""
+    question, asked = given.get("question"), given.get("measures")
+    named = questions.read_question(
+        table, question if isinstance(question, str) else ""
+    )
+    group_by = measuring.read_group_by(table, given.get("group_by")) or named.group_by
+    measures = measuring.read_measures(table, asked) if asked is not None else ()
+    return group_by, (
+        measures or named.measures or measuring.default_measures(table, group_by)
+    )
 
 
 TABLE_WORK: Mapping[str, Work] = {

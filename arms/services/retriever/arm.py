@@ -70,17 +70,7 @@ def _search(scope: UUID, given: JSONObject) -> ArmReply:
         limit=_limit(given, default=_SEARCH_LIMIT),
     )
     output: JSONObject = {
-        "passages": [
-            {
-                "text": passage.text,
-                "title": passage.title,
-                "document_id": str(passage.document_id),
-                "start": passage.start,
-                "end": passage.end,
-                "score": passage.score,
-            }
-            for passage in passages
-        ],
+        "passages": [_cited(passage) for passage in passages],
         "count": len(passages),
         "method": f"{_METHOD}, any of the words, ranked by share and density.",
     }
@@ -94,15 +84,23 @@ def _search(scope: UUID, given: JSONObject) -> ArmReply:
             else "No passage holds any of the words."
         ),
         evidence=[
-            {
-                "kind": "citation",
-                "document_id": str(passage.document_id),
-                "start": passage.start,
-                "end": passage.end,
-            }
-            for passage in passages
+            {"kind": "citation", "document_id": str(each.document_id)}
+            | {"start": each.start, "end": each.end}
+            for each in passages
         ],
     )
+
+
+def _cited(passage: search.Passage) -> JSONObject:
+    """Return a passage with its place, as the catalogue promises it."""
+    return {
+        "text": passage.text,
+        "title": passage.title,
+        "document_id": str(passage.document_id),
+        "start": passage.start,
+        "end": passage.end,
+        "score": passage.score,
+    }
 
 
 def _fetch(scope: UUID, given: JSONObject) -> ArmReply:
