@@ -13,6 +13,9 @@ _NEAR = 80
 # Straight ones, then the curly, angled and corner ones of other languages.
 _OPENING = "\"'`\u201c\u2018\u00ab\u201e\u300c"
 _CLOSING = "\"'`\u201d\u2019\u00bb\u201c\u300d"
+# An apostrophe within a word opens and closes nothing.
+_OPENS = re.compile(rf"(?<!\w)[{_OPENING}](?=\S|\Z)")
+_CLOSES = re.compile(rf"[{_CLOSING}](?!\w)")
 # What one says before or after words that one only mentions.
 _MENTION = (
     r"detect\w*|recogni[sz]\w*|spot|filter\w*|phrases?|sentences?|strings?|wording|words"
@@ -35,10 +38,11 @@ def is_discussed(text: str, start: int, end: int) -> bool:
     if _NOUN_AFTER.match(after):
         return True
     before = text[max(0, start - _NEAR) : start]
-    opening = max(before.rfind(mark) for mark in _OPENING)
-    closings = [i for i in map(after.find, _CLOSING) if i >= 0]
-    if opening < 0 or not closings:
+    openings = list(_OPENS.finditer(before))
+    closing = _CLOSES.search(after)
+    if not openings or closing is None:
         return False
     return bool(
-        _BEFORE.search(before[:opening]) or _AFTER.match(after[min(closings) + 1 :])
+        _BEFORE.search(before[: openings[-1].start()])
+        or _AFTER.match(after[closing.end() :])
     )

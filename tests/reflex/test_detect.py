@@ -14,6 +14,7 @@ NEUTRAL = [
     'He said "hello" to her.',
     "I never do that; it's a study in a paper.",
     "How do I detect a leak?",
+    "I don't mean an example, and you can't explain it.",
 ]
 
 
