@@ -111,10 +111,8 @@ class ChunkAdmin(ReadOnlyAdmin):
 
 _COLOURS = {
     "healthy": "success",
-    "done": "success",
     "down": "danger",
     "starting": "warning",
-    "running": "info",
 }
 
 
