@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from arms import executions
 from arms.contract import Arm, ArmReply, ArmRequest, ArmServices, ArmSpec
-from arms.executions import ScreenedReply
 from octollm.errors import (
     ArmError,
     ArmOutputTooLargeError,
@@ -27,7 +26,7 @@ from octollm.errors import (
     TaskRejectedError,
 )
 from octollm.types import JSONObject
-from reflex.screening import Checkpoint, screen
+from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import open_vault, reveal
 
 logger = logging.getLogger(__name__)
@@ -44,6 +43,17 @@ class Scopes:
 
     task: UUID
     knowledge: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenedReply:
+    """A reply that is concealed, with the marks of what its text tried."""
+
+    reply: ArmReply
+    taint: tuple[str, ...]
+    record: Callable[[], None] = field(compare=False, repr=False)
+    """Write the screening and the execution: call it in the transaction that records
+    the step, so that a repeated request finds both or neither."""
 
 
 def call(
@@ -63,19 +73,30 @@ def call(
         ArmError: the arm's reply is not what the contract says.
         VaultError: a value cannot be read.
     """
-    spec = arm.spec
     stored = None if is_new else executions.find(request.request_id)
     if stored is not None:
-        return stored
+        return ScreenedReply(reply=stored[0], taint=stored[1], record=_nothing)
     services.stop.check()
-    shown = _revealed(request, spec, scopes)
-    reply = _checked(_execute(arm, shown, services, scopes), arm_name=spec.name)
-    with transaction.atomic():
-        screened = _concealed(reply, scopes)
+    shown = _revealed(request, arm.spec, scopes)
+    reply = _checked(_execute(arm, shown, services, scopes), arm_name=arm.spec.name)
+    screened = _screened(reply, scopes)
+    concealed = reply.model_copy(update=screened.document)
+
+    def record() -> None:
+        screened.save(scope_id=scopes.task)
         executions.store(
-            request.request_id, screened, arm=spec.name, scope_id=scopes.task
+            request.request_id,
+            concealed,
+            taint=screened.taint,
+            arm=arm.spec.name,
+            scope_id=scopes.task,
         )
-    return screened
+
+    return ScreenedReply(reply=concealed, taint=screened.taint, record=record)
+
+
+def _nothing() -> None:
+    """Leave what is stored as it is."""
 
 
 def _revealed(request: ArmRequest, spec: ArmSpec, scopes: Scopes) -> ArmRequest:
@@ -138,7 +159,8 @@ def _checked(reply: ArmReply, *, arm_name: str) -> ArmReply:
     return checked
 
 
-def _concealed(reply: ArmReply, scopes: Scopes) -> ScreenedReply:
+def _screened(reply: ArmReply, scopes: Scopes) -> Screened:
+    """Conceal a reply; what is new to the vault is stored at once."""
     document: JSONObject = {
         "output": reply.output,
         "evidence": list(reply.evidence),
@@ -148,9 +170,6 @@ def _concealed(reply: ArmReply, scopes: Scopes) -> ScreenedReply:
     }
     with open_vault(scopes.task) as vault:
         screened = screen(document, checkpoint=Checkpoint.TOOL_OUTPUT, vault=vault)
-        screened.save(scope_id=scopes.task)
     if screened.is_blocked:
         raise TaskRejectedError(rule_ids=screened.rule_ids)
-    return ScreenedReply(
-        reply=reply.model_copy(update=screened.document), taint=screened.taint
-    )
+    return screened

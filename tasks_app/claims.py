@@ -15,12 +15,14 @@ from django.db.models.functions import Now
 
 from octollm.resilience.deadline import StopToken
 from octollm.rows import RowReader
-from tasks_app.models import Step
-from tasks_app.turn import TASKS, Claim, Turn
+from tasks_app.models import Step, Task
+from tasks_app.turn import Claim, Turn
 
+# The task comes whole: whoever works on the step reads its goal and context.
 _STEPS = RowReader(Step, without=("output", "evidence", "error"))
+_TASKS = RowReader(Task)
 _BEST = f"""
-SELECT {_STEPS.columns("s")}, {TASKS.columns("t")}
+SELECT {_STEPS.columns("s")}, {_TASKS.columns("t")}
 FROM steps s JOIN tasks t ON t.id = s.task_id
 WHERE s.status = 'ready' AND s.queue = ANY(%s) AND s.run_after <= clock_timestamp()
 ORDER BY s.priority_rank, s.owner_rank, s.id
@@ -55,7 +57,7 @@ def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
         if row is None:
             return None
         step = _STEPS.read(row[: _STEPS.width])
-        turn = Turn(TASKS.read(row[_STEPS.width :]))
+        turn = Turn(_TASKS.read(row[_STEPS.width :]))
         claim = turn.start_step(step, worker=worker)
         turn.flush()
         return claim

@@ -97,7 +97,7 @@ def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
 # The stages -----------------------------------------------------------------------
 def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
-    task = Task.objects.get(pk=claim.step.task_id)
+    task = claim.task
     made = make_plan(planning.contract_of(task), _services(claim, stop, task))
     made = planning.screened(made, task_id=task.pk)
     row, steps = planning.rows_of(made, task)
@@ -111,7 +111,7 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
 
 def work(claim: Claim, stop: StopToken) -> Hints:
     """Let an arm do one step of the plan."""
-    task = Task.objects.get(pk=claim.step.task_id)
+    task = claim.task
     needed = steps_read.needs_of(claim.step)
     resolved = resolve(
         claim.step.input, goal=task.goal, context=task.context, outputs=needed.outputs
@@ -129,6 +129,7 @@ def work(claim: Claim, stop: StopToken) -> Hints:
     taint = tuple(sorted({*screened.taint, *needed.taint}))
     ending = _done_by_arm(screened.reply, taint=taint)
     with task_turn(task.pk) as turn:
+        screened.record()
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
         return Hints(count=turn.advance())
@@ -136,7 +137,7 @@ def work(claim: Claim, stop: StopToken) -> Hints:
 
 def judge(claim: Claim, stop: StopToken) -> Hints:
     """Judge the result against every criterion and constraint, and end the task."""
-    task = Task.objects.get(pk=claim.step.task_id)
+    task = claim.task
     draft = steps_read.draft_result(task)
     request = _request(
         claim,
@@ -156,6 +157,7 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
         is_new=claim.is_new_request,
     )
     with task_turn(task.pk) as turn:
+        screened.record()
         if not turn.end_attempt(claim, _done_by_arm(screened.reply)):
             return _note_late(claim)
         close_judged(turn, draft, screened.reply.output, task=task)

@@ -56,7 +56,8 @@ class Claim:
     """A worker's hold on a step, fenced by ``claim_id``.
 
     ``request_id`` belongs to the invocation and outlives a lost claim; unless
-    ``is_new_request`` an attempt before used it.
+    ``is_new_request`` an attempt before used it. ``step`` and ``task`` are as they
+    were at the claim.
     """
 
     claim_id: UUID
@@ -67,6 +68,7 @@ class Claim:
     run: int
     deadline_at: datetime
     step: Step = field(compare=False)
+    task: Task = field(compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +276,7 @@ class Turn:
             run=self.task.run,
             deadline_at=deadline_at,
             step=step,
+            task=self.task,
         )
 
     def end_attempt(self, claim: Claim, ending: Ending) -> bool:
@@ -410,7 +413,7 @@ class Turn:
             "event_seq": self.task.event_seq,
             "event_head": self.task.event_head,
         }
-        values = {
+        values: dict[str, Any] = {
             name: Jsonb(value) if isinstance(value, dict) else value
             for name, value in columns.items()
         }

@@ -89,12 +89,14 @@ def request_of(scope: UUID, value: Any, **overrides: Any) -> ArmRequest:
 
 
 def call(arm: Recorder, request: ArmRequest, *, stop: StopToken | None = None):
-    return boundary.call(
+    screened = boundary.call(
         request,
         arm=arm,
         services=ArmServices(meter=NoMeter(), stop=stop or StopToken(60)),
         scopes=Scopes(task=request.task_id, knowledge=new_id()),
     )
+    screened.record()
+    return screened
 
 
 def echo(request: ArmRequest) -> ArmReply:
