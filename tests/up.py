@@ -143,11 +143,14 @@ def clean_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, *options: str, **popen: Any) -> Iterator[Running]:
+def running(
+    data_dir: Path, *options: str, with_demo: bool = False, **popen: Any
+) -> Iterator[Running]:
     """Have ``octollm up`` run; kill what a failed test leaves of it."""
+    options = options if with_demo else ("--no-demo", *options)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "output"
-        process = start(data_dir, "--no-demo", *options, output=output, **popen)
+        process = start(data_dir, *options, output=output, **popen)
         try:
             yield Running(
                 process=process,

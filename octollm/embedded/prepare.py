@@ -12,7 +12,7 @@ import secrets
 import sys
 from pathlib import Path
 
-OPERATOR = "operator"
+from octollm.access.commands import DEFAULT_OWNER as OPERATOR
 
 
 def main() -> None:

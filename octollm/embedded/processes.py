@@ -69,9 +69,9 @@ def spawn(
             if os.getppid() != parent:  # it ended before prctl took hold
                 os._exit(1)
 
-    if _libc is None:
-        holder = Path(os.environ[tether.VARIABLE])
-        command = leashed(list(command), path=holder, death_signal=death_signal)
+    holder = os.environ.get(tether.VARIABLE)
+    if _libc is None and holder:
+        command = leashed(list(command), path=Path(holder), death_signal=death_signal)
     with contextlib.ExitStack() as opened:
         output = opened.enter_context(log.open("ab")) if log else None
         return subprocess.Popen(  # noqa: S603  # our own programs, no shell

@@ -19,6 +19,8 @@ import pytest
 from octollm.embedded.account import Account
 from octollm.embedded.instance import read_instance
 from octollm.embedded.processes import run
+from octollm.embedded.services import ask
+from octollm.embedded.up import free_port
 from tests.engines import TestEngines
 from tests.up import (
     NOBODY,
@@ -46,7 +48,7 @@ def data_dir() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def system(data_dir: Path) -> Iterator[Running]:
     """A first start, which the tests before the stop share."""
-    with running(data_dir) as up:
+    with running(data_dir, with_demo=True) as up:
         yield up
 
 
@@ -78,6 +80,13 @@ def test_shown_key_opens_the_api(system: Running) -> None:
 
     assert system.get("/arms") == 401
     assert system.get("/arms", key=key[0]) == 200
+
+
+def test_first_start_carries_the_sample_goal_to_a_result(system: Running) -> None:
+    wait_until(lambda: "sentiment_score" in system.said)
+
+    assert "met: Sentiment score -1 to 1" in system.said
+    assert system.process.poll() is None
 
 
 def test_secrets_are_for_their_owner_alone(system: Running) -> None:
@@ -222,3 +231,23 @@ def test_worker_keeps_its_pid_and_stops_in_order(
     assert worker.wait(timeout=15) == 0
     assert "dramatiq" in command
     assert command[command.index("--queues") + 1 :] == ["default", ""]
+
+
+def test_web_process_runs_by_itself(
+    engines: TestEngines, django_db_setup: None, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1", 0)
+    web = engines.python(
+        "-m",
+        "octollm",
+        "web",
+        f"--port={port}",
+        "--workers=1",
+        log=tmp_path / "web.log",
+    )
+
+    answer = wait_until(lambda: ask("127.0.0.1", port, "/health").status)
+
+    web.terminate()
+    assert web.wait(timeout=15) == 0
+    assert answer == 200
