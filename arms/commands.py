@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from octollm.access.commands import DEFAULT_OWNER
+from octollm.access import DEFAULT_OWNER
 from octollm.joining import DataDir, join_with_django
 
 app = typer.Typer()

@@ -13,8 +13,8 @@ import httpx2
 
 import arms.knowledge
 from arms.knowledge.documents import NewDocument, ingest_all
+from octollm.access import DEFAULT_OWNER
 from octollm.access.keys import create_key, get_or_create_owner
-from octollm.embedded.prepare import OPERATOR
 from tasks_app.models import Task
 
 COLLECTION = "sample product reviews"
@@ -37,7 +37,9 @@ def run_demo(*, base_url: str, ingests: bool, out: TextIO) -> bool:
     """
     if ingests:
         _ingest_sample(out)
-    _, key = create_key(owner_name=OPERATOR, name="demo", expires_in=timedelta(hours=1))
+    _, key = create_key(
+        owner_name=DEFAULT_OWNER, name="demo", expires_in=timedelta(hours=1)
+    )
     with httpx2.Client(
         base_url=base_url, headers={"Authorization": f"Bearer {key}"}, timeout=30
     ) as client:
@@ -53,7 +55,7 @@ def run_demo(*, base_url: str, ingests: bool, out: TextIO) -> bool:
 
 def _ingest_sample(out: TextIO) -> None:
     """Ingest the sample once; content that is there already is not stored again."""
-    owner = get_or_create_owner(OPERATOR)
+    owner = get_or_create_owner(DEFAULT_OWNER)
     rows = [json.loads(line) for line in SAMPLE.read_text().splitlines() if line]
     ingested = ingest_all(
         owner.pk,

@@ -143,7 +143,7 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
         claim,
         task,
         {
-            "result": dict(draft.values),
+            "result": draft.judged_values,
             "outputs": {s.step_id: s.output for s in draft.steps if s.output},
             "criteria": list(task.acceptance_criteria),
             "constraints": list(task.constraints),

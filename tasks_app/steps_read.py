@@ -28,6 +28,13 @@ class Draft:
         return bool(self.steps) and all(s.output is not None for s in self.steps)
 
     @property
+    def judged_values(self) -> dict[str, JSONValue]:
+        """What criteria are about: the plan's keys, and how sure the steps are."""
+        known = [s.confidence for s in self.steps if s.confidence is not None]
+        sure: dict[str, JSONValue] = {"confidence": min(known)} if known else {}
+        return sure | dict(self.values)
+
+    @property
     def first_error(self) -> JSONObject | None:
         """Why the first step that failed did."""
         return next((s.error for s in self.steps if s.error), None)

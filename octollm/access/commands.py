@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from octollm.access import DEFAULT_OWNER
 from octollm.joining import DataDir, ExitCode, join_with_django
 
 if TYPE_CHECKING:  # the models need Django, which a command sets up when it runs
     from octollm.access.models import ApiKey
-
-DEFAULT_OWNER = "default"
 
 app = typer.Typer()
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)

@@ -12,7 +12,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from octollm.access.commands import DEFAULT_OWNER as OPERATOR
+from octollm.access import DEFAULT_OWNER
 
 
 def main() -> None:
@@ -43,11 +43,11 @@ def make_first_account() -> dict[str, str]:
         if users.exists():
             return {}
         password = secrets.token_urlsafe(15)
-        owner = get_or_create_owner(OPERATOR)
-        owner.user = users.create_superuser(OPERATOR, password=password)
+        owner = get_or_create_owner(DEFAULT_OWNER)
+        owner.user = users.create_superuser(DEFAULT_OWNER, password=password)
         owner.save(update_fields=["user"])
         _, token = make_key(owner, name="first start")
-    return {"username": OPERATOR, "password": password, "key": token}
+    return {"username": DEFAULT_OWNER, "password": password, "key": token}
 
 
 if __name__ == "__main__":

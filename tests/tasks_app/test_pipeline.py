@@ -354,3 +354,13 @@ def test_personal_data_is_shown_to_an_arm_and_kept_concealed():
     run_all(task)
 
     assert step_of(task, "a").output["value"] == "[EMAIL_1]"
+
+
+def test_criterion_about_the_confidence_is_computed():
+    task = run_all(
+        make_planned_task(
+            make_step("a"), acceptance_criteria=["confidence at least 0.5"]
+        )
+    )
+
+    assert Verdict.objects.get(task=task).verdict == "met"
