@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from arms.knowledge.models import Chunk, Document
 from arms.registry_models import ArmInstance, Execution, RegisteredArm
+from octollm.history import ReadOnlyAdmin, ReadOnlyInline, shown_json
 
 _SHOWN_CHARACTERS = 2_000
 
 
-class ReadOnlyAdmin(ModelAdmin):
-    """Rows that the system writes and people read."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes; viewing stays allowed."""
-        return False
-
-
-class ChunkInline(TabularInline):
+class ChunkInline(ReadOnlyInline):
     """The passages of a document."""
 
     model = Chunk
     fields = ("number", "start", "end", "text")
     readonly_fields = fields
-    extra = 0
-    tab = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody adds here."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes; viewing stays allowed."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Passages go with their document."""
-        return False
+    show_change_link = False
 
 
 @admin.register(Document)
@@ -87,6 +60,15 @@ class DocumentAdmin(ReadOnlyAdmin):
         rows: QuerySet[Document] = super().get_queryset(request)
         return rows.defer("text")
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who has the permission may delete; nobody writes."""
+        return request.user.has_perm("arms.delete_document")
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Let passages go with their document, though none goes alone."""
+        found, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return found, counts, needed - {Chunk._meta.verbose_name}, protected
+
     @admin.display(description="text")
     def beginning(self, document: Document) -> str:
         """Return the text's beginning."""
@@ -118,10 +100,6 @@ _COLOURS = {
 
 class RegistryAdmin(ReadOnlyAdmin):
     """Rows that processes write about themselves."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes: the next process would write it again."""
-        return False
 
     @display(description="State", label=_COLOURS)
     def pill(self, row: Any) -> str:
@@ -187,6 +165,6 @@ class ExecutionAdmin(RegistryAdmin):
         return rows.defer("reply")
 
     @admin.display(description="reply")
-    def beginning(self, execution: Execution) -> str:
+    def beginning(self, execution: Execution) -> SafeString:
         """Return the concealed reply's beginning as JSON."""
-        return json.dumps(execution.reply, ensure_ascii=False)[:_SHOWN_CHARACTERS]
+        return shown_json(execution.reply)

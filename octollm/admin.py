@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any, ClassVar
 
 from django import forms
@@ -25,10 +24,10 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
+from octollm.history import ReadOnlyAdmin
 from octollm.resilience.models import Leader, Worker
 
 _STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
-_SHOWN_CHARACTERS = 4_000
 
 # It would show message arguments as HTML, whatever they hold, and its table stays
 # empty here: the queue's middleware that fills it is left out.
@@ -79,32 +78,6 @@ def _item(model: dict[str, Any]) -> dict[str, Any]:
         "link": model["admin_url"],
         "icon": getattr(model_admin, "icon", "list"),
     }
-
-
-def shortened_json(value: Any) -> str:
-    """Return a value as JSON that a page can show, cut where it gets long."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    if len(text) <= _SHOWN_CHARACTERS:
-        return text
-    return f"{text[:_SHOWN_CHARACTERS]}\n… {len(text) - _SHOWN_CHARACTERS} more"
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """Rows that the system alone writes: a history, to be read only."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds to a history."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes a history."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes from a history by hand."""
-        return False
 
 
 @admin.register(Owner)

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from octollm.history import ReadOnlyAdmin
 from reflex.models import Screening, VaultEntry, VaultKey
 
 _SHOWN_FINDINGS = 20
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    """A history: to be read only."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds to a history."""
-        return False
-
-    def has_change_permission(
-        self, request: HttpRequest, obj: Any | None = None
-    ) -> bool:
-        """Nobody changes a history."""
-        return False
-
-    def has_delete_permission(
-        self, request: HttpRequest, obj: Any | None = None
-    ) -> bool:
-        """Nobody deletes from a history by hand."""
-        return False
 
 
 @admin.register(Screening)
@@ -54,7 +32,6 @@ class ScreeningAdmin(ReadOnlyAdmin):
     search_help_text = "A task's or owner's id, or a part of a rule's id"
     exclude = ("findings", "rule_ids")
     readonly_fields = ("rules", "shown_findings")
-    show_full_result_count = False
 
     @admin.display(description="rules")
     def rules(self, screening: Screening) -> str:
@@ -82,7 +59,6 @@ class VaultKeyAdmin(ReadOnlyAdmin):
     search_help_text = "A task's or owner's id"
     fields = ("scope_id", "entries", "types", "created_at")
     readonly_fields = ("entries", "types")
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[VaultKey]:
         """Count the entries of each scope in the same query."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
+from octollm import metrics
 from octollm.errors import ScreeningUnavailableError
 from octollm.types import JSONObject
 from reflex.decide import Action, Checkpoint, action_for, strictest
@@ -122,37 +123,37 @@ def screen(document: JSONObject, *, checkpoint: Checkpoint, vault: Vault) -> Scr
     matches = detect(texts.text, checkpoint=checkpoint)
     actions = [_action(match, checkpoint) for match in matches]
     action = strictest(actions)
+    hidden = [m for m, a in zip(matches, actions, strict=True) if a == Action.REDACT]
     concealed: dict[int, str] = {}
     if action == Action.REDACT:
-        hidden = [
-            m for m, a in zip(matches, actions, strict=True) if a == Action.REDACT
-        ]
         concealed = _conceal(texts, hidden, vault)
-    blocking = {
-        match.rule.id
-        for match, its_action in zip(matches, actions, strict=True)
-        if its_action == Action.BLOCK
-    }
+    duration_s = time.perf_counter() - started
+    metrics.REFLEX_SCREENINGS.labels(checkpoint, action).inc()
+    metrics.REFLEX_DURATION.labels(checkpoint).observe(duration_s)
     return Screened(
         document=_outcome(document, texts, concealed, action),
         findings=tuple(_findings(texts, matches, concealed)),
         action=action,
         checkpoint=checkpoint,
-        rule_ids=tuple(sorted(blocking)),
-        families=tuple(sorted({match.rule.family for match in matches})),
-        taint=tuple(
-            sorted(
-                {
-                    match.rule.family
-                    for match in matches
-                    if not match.rule.is_value and match.severity != "low"
-                }
-            )
+        rule_ids=_unique(
+            match.rule.id
+            for match, its_action in zip(matches, actions, strict=True)
+            if its_action == Action.BLOCK
+        ),
+        families=_unique(match.rule.family for match in matches),
+        taint=_unique(
+            match.rule.family
+            for match in matches
+            if not match.rule.is_value and match.severity != "low"
         ),
         text_length=len(texts.text) - len(texts.starts),
-        duration_ms=(time.perf_counter() - started) * 1000,
+        duration_ms=duration_s * 1000,
         vault=vault,
     )
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
 
 
 def find_pii(text: str) -> tuple[Finding, ...]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from arms.commands import app
 from arms.knowledge.models import Document
-from octollm.access.commands import DEFAULT_OWNER
+from octollm.access import DEFAULT_OWNER
 from octollm.access.models import Owner
 from octollm.errors import RequestError
 from octollm.log import configure

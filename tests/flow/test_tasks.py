@@ -139,7 +139,7 @@ def test_same_key_and_body_give_one_task_also_at_once(system: System):
 
     def submit(_: int) -> str:
         answer = system.client.post("/submit", json=body, headers=headers)
-        return answer.json()["task_id"]
+        return str(answer.json()["task_id"])
 
     with ThreadPoolExecutor(4) as pool:
         ids = set(pool.map(submit, range(8)))

@@ -78,7 +78,7 @@ def _print_idle(count: int) -> None:
         task = _chain_of_four()
         _hint(1)
         _wait_until_ended([task])
-        first = Step.objects.get(task=task, step_id="a")
+        first: Any = Step.objects.get(task=task, step_id="a")
         waits.append((first.started_at - first.ready_at).total_seconds() * 1000)
         # Into any phase of the worker's own rhythm.
         time.sleep(random.uniform(0, 0.1))  # noqa: S311  # not a secret

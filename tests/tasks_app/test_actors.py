@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dramatiq
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -43,7 +45,7 @@ class TestMessages:
 
 class TestHints:
     def test_as_many_messages_as_steps_are_sent(self, engines):
-        queue = dramatiq.get_broker()
+        queue: Any = dramatiq.get_broker()
         queue.flush_all()
 
         send_hints("default", Hints(count=3))
@@ -52,7 +54,7 @@ class TestHints:
         queue.flush_all()
 
     def test_hint_for_a_retry_is_delayed(self, engines):
-        queue = dramatiq.get_broker()
+        queue: Any = dramatiq.get_broker()
         queue.flush_all()
 
         send_hints("default", Hints(count=1, delay_s=30))

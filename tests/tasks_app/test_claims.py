@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
@@ -39,7 +40,7 @@ class TestOrder:
 
         claim = claim_next(DEFAULT, worker="w1")
 
-        step = Step.objects.get(task=task)
+        step: Any = Step.objects.get(task=task)
         assert claim is not None
         assert (step.status, step.worker, step.attempt_count) == ("running", "w1", 1)
         assert step.claim_id == claim.claim_id
@@ -51,9 +52,9 @@ class TestOrder:
 
         claim_next(DEFAULT, worker="w")
 
-        task.refresh_from_db()
-        assert (task.status, task.stage) == ("processing", "planning")
-        assert task.deadline_at - task.started_at == timedelta(seconds=60)
+        row: Any = Task.objects.get(pk=task.pk)
+        assert (row.status, row.stage) == ("processing", "planning")
+        assert row.deadline_at - row.started_at == timedelta(seconds=60)
 
     @pytest.mark.parametrize("first", ["critical", "high", "medium"])
     def test_more_urgent_task_comes_first(self, first):

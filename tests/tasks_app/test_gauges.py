@@ -20,7 +20,7 @@ def scraped(engines):
     def scrape() -> list[str]:
         answer = APIClient().get("/metrics", REMOTE_ADDR="127.0.0.1")
         assert answer.status_code == 200
-        return answer.content.decode().splitlines()
+        return str(answer.content.decode()).splitlines()
 
     return scrape
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -29,7 +30,12 @@ PRICE = CallPrice(
 
 
 def call(input_tokens: int = 1000, output_tokens: int = 500, **over) -> ModelCall:
-    fields = {"purpose": "planning", "model": "m", "request_hash": "h", "price": PRICE}
+    fields: dict[str, Any] = {
+        "purpose": "planning",
+        "model": "m",
+        "request_hash": "h",
+        "price": PRICE,
+    }
     return ModelCall(
         input_tokens=input_tokens, output_tokens=output_tokens, **(fields | over)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -78,8 +79,8 @@ class TestLeases:
 
         reaper.take_back_lost_steps()
 
-        task.refresh_from_db()
-        assert (task.status, task.error["code"]) == ("failed", "worker_lost")
+        ended: Any = Task.objects.get(pk=task.pk)
+        assert (ended.status, ended.error["code"]) == ("failed", "worker_lost")
 
     def test_second_leader_finds_nothing_left_to_do(self):
         task = make_planned_task(make_step("a"), make_step("b"))

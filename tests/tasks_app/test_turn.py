@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -106,7 +107,7 @@ class TestSteps:
                 ),
             )
 
-        step = Step.objects.get(task=task)
+        step: Any = Step.objects.get(task=task)
         assert (step.status, step.attempt_count, step.claim_id) == ("ready", 1, None)
         assert step.run_after > step.ready_at
         assert Attempt.objects.get(step=step).outcome == "retry"
@@ -213,7 +214,7 @@ class TestEnd:
 
         close(task)
 
-        result = TaskResult.objects.get(task=task)
+        result: Any = TaskResult.objects.get(task=task)
         assert (result.result_data, float(result.confidence)) == ({"answer": "x"}, 0.5)
 
 
