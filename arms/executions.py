@@ -6,6 +6,13 @@ from uuid import UUID
 
 from arms.contract import ArmReply
 from arms.registry_models import Execution
+from octollm.rows import RowWriter
+
+_EXECUTIONS = RowWriter(
+    Execution,
+    *("request_id", "scope_id", "arm", "reply", "taint"),
+    ignores_conflicts=True,
+)
 
 
 def find(request_id: UUID) -> tuple[ArmReply, tuple[str, ...]] | None:
@@ -29,11 +36,10 @@ def store(
     scope_id: UUID,
 ) -> None:
     """Store a concealed reply; the first one stays."""
-    row = Execution(
+    _EXECUTIONS.write(
         request_id=request_id,
         scope_id=scope_id,
         arm=arm,
         reply=reply.model_dump(mode="json"),
         taint=list(taint),
     )
-    Execution.objects.bulk_create([row], ignore_conflicts=True)

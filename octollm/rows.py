@@ -1,7 +1,7 @@
-"""Read model instances from statements written by hand.
+"""Read and write rows by statements that are made once.
 
-The ORM takes 0.5 to 1 ms of CPU to put a statement together and read its row; where
-that runs for every request or every step, the text is made once.
+The ORM takes 0.5 to 1 ms of CPU to put a statement together; where that would happen
+for every request or every step, these are used in its place.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Generic, TypeVar
 
-from django.db import connection
+from django.db import connection, models
 from django.db.models import Model
+from psycopg.types.json import Jsonb
 
 M = TypeVar("M", bound=Model)
 
@@ -45,3 +46,33 @@ class RowReader(Generic[M]):
         for position, convert in self._converters:
             values[position] = convert(values[position], None, connection)
         return self._model.from_db(connection.alias, self._names, values)
+
+
+class RowWriter:
+    """Inserts one row of a model by a statement made once."""
+
+    def __init__(
+        self, model: type[Model], *fields: str, ignores_conflicts: bool = False
+    ) -> None:
+        """Write these fields; the rest take the database's defaults.
+
+        A row that is there already stays when conflicts are ignored.
+        """
+        found = [f for f in model._meta.concrete_fields if f.name in fields]
+        self._json = {f.name for f in found if isinstance(f, models.JSONField)}
+        columns = ", ".join(field.column for field in found)
+        values = ", ".join(f"%({field.name})s" for field in found)
+        ending = " ON CONFLICT DO NOTHING" if ignores_conflicts else ""
+        self._statement = (
+            f"INSERT INTO {model._meta.db_table} ({columns}) "  # noqa: S608  # our names
+            f"VALUES ({values}){ending}"
+        )
+
+    def write(self, **values: Any) -> None:
+        """Insert one row with a value for each field."""
+        adapted: dict[str, Any] = {
+            name: Jsonb(value) if name in self._json else value
+            for name, value in values.items()
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(self._statement, adapted)

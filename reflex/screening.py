@@ -10,6 +10,8 @@ from uuid import UUID
 
 from octollm import metrics
 from octollm.errors import ScreeningUnavailableError
+from octollm.ids import new_id
+from octollm.rows import RowWriter
 from octollm.types import JSONObject
 from reflex.decide import Action, Checkpoint, action_for, strictest
 from reflex.detect import Match, detect
@@ -57,6 +59,14 @@ class Finding:
     end: int
 
 
+# One for every reply of every arm.
+_SCREENINGS = RowWriter(
+    Screening,
+    *("id", "scope_id", "checkpoint", "action", "rule_ids", "findings"),
+    *("finding_count", "ruleset_version", "text_length", "duration_ms"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Screened:
     """The outcome of one pass.
@@ -88,14 +98,15 @@ class Screened:
         """Whether the text must go no further."""
         return self.action == Action.BLOCK
 
-    def save(self, *, scope_id: UUID) -> Screening:
+    def save(self, *, scope_id: UUID) -> None:
         """Write the decision, and what the vault gave out, in the caller's turn.
 
         Of a blocked document only the decision is kept.
         """
         if not self.is_blocked:
             self.vault.save()
-        return Screening.objects.create(
+        _SCREENINGS.write(
+            id=new_id(),
             scope_id=scope_id,
             checkpoint=self.checkpoint,
             action=self.action,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
+
+from django.db import connection
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
@@ -12,6 +15,10 @@ from planner.plan import references, resolve, step_of
 from tasks_app.models import Plan, Step, Task
 from tasks_app.results import StepOutcome
 
+_NEEDED = """
+SELECT step_id, output::text, taint FROM steps
+WHERE task_id = %s AND step_id = ANY(%s) AND status = 'done'
+"""
 OPEN = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
 
 
@@ -51,14 +58,14 @@ class Needs:
 def needs_of(step: Step) -> Needs:
     """Return the outputs that a step refers to, and the marks that come with them."""
     referred = {step_of(path) for path in references(step.input)}
-    needed = {*step.depends_on, *referred} - {None}
+    needed = {step_id for step_id in (*step.depends_on, *referred) if step_id}
     if not needed:
         return Needs(outputs={}, taint=frozenset())
-    rows = Step.objects.filter(
-        task_id=step.task_id, step_id__in=needed, status=Step.Status.DONE
-    ).values_list("step_id", "output", "taint")
+    with connection.cursor() as cursor:
+        cursor.execute(_NEEDED, [step.task_id, sorted(needed)])
+        rows = cursor.fetchall()
     return Needs(
-        outputs={step_id: output or {} for step_id, output, _ in rows},
+        outputs={step_id: json.loads(output) for step_id, output, _ in rows},
         taint=frozenset(mark for _, _, marks in rows for mark in marks),
     )
 
