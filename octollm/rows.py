@@ -60,7 +60,7 @@ class RowWriter:
         """
         found = [f for f in model._meta.concrete_fields if f.name in fields]
         self._json = {f.name for f in found if isinstance(f, models.JSONField)}
-        columns = ", ".join(field.column for field in found)
+        columns = ", ".join(str(field.column) for field in found)
         values = ", ".join(f"%({field.name})s" for field in found)
         ending = " ON CONFLICT DO NOTHING" if ignores_conflicts else ""
         self._statement = (
