@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 
 import dramatiq
 from django.db import close_old_connections
-from redis.exceptions import RedisError
 
 from tasks_app.claims import claim_next, has_ready
-from tasks_app.pipeline import Hints, run_step
+from tasks_app.hints import ACTORS, Hints, send_hints
+from tasks_app.pipeline import run_step
 from tasks_app.worker import this_worker
-
-logger = logging.getLogger(__name__)
 
 # How often to look again when a task that is being changed hides a ready step.
 MAX_LOOKS = 50
 NO_LIMIT = float("inf")
 
 
-@dramatiq.actor(queue_name="default", max_retries=0, time_limit=NO_LIMIT)
+@dramatiq.actor(
+    queue_name="default",
+    actor_name=ACTORS["default"],
+    max_retries=0,
+    time_limit=NO_LIMIT,
+)
 def look_default() -> None:
     """Run ready steps of the queue ``default`` until there is none."""
     look("default")
 
 
-@dramatiq.actor(queue_name="sandbox", max_retries=0, time_limit=NO_LIMIT)
+@dramatiq.actor(
+    queue_name="sandbox",
+    actor_name=ACTORS["sandbox"],
+    max_retries=0,
+    time_limit=NO_LIMIT,
+)
 def look_sandbox() -> None:
     """Run ready steps of the queue ``sandbox`` until there is none."""
     look("sandbox")
-
-
-_ACTORS = {"default": look_default, "sandbox": look_sandbox}
 
 
 def look(queue: str) -> None:
@@ -55,13 +59,3 @@ def look(queue: str) -> None:
         # This thread takes one of the ready steps itself.
         own = 0 if hints.delay_s else 1
         send_hints(queue, Hints(count=hints.count - own, delay_s=hints.delay_s))
-
-
-def send_hints(queue: str, hints: Hints) -> None:
-    """Ask workers to look; a hint that is lost is sent again by the reaper."""
-    delay_ms = int(hints.delay_s * 1000) or None
-    try:
-        for _ in range(hints.count):
-            _ACTORS[queue].send_with_options(delay=delay_ms)
-    except (RedisError, dramatiq.BrokerError) as error:
-        logger.warning("a hint could not be sent: %s", type(error).__name__)

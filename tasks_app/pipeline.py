@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -35,23 +34,13 @@ from planner.planning import make_plan
 from tasks_app import planning, steps_read
 from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_stopped
+from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Step, Task
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
 _random = random.Random()  # noqa: S311  # spreads retries, guards nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hints:
-    """How many looks are wanted now, and in how many seconds."""
-
-    count: int = 0
-    delay_s: float = 0.0
-
-
-NOTHING = Hints()
 
 
 def run_step(claim: Claim) -> Hints:

@@ -23,10 +23,9 @@ from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
 from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import Vault
-from tasks_app.actors import send_hints
 from tasks_app.finish import close_cancelled
+from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Task
-from tasks_app.pipeline import Hints
 from tasks_app.turn import open_task, task_turn
 
 MAX_KEY_LENGTH = 255

@@ -17,7 +17,9 @@ from django.db.models.functions import Now
 from arms import health
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
+from tasks_app import reaper
 from tasks_app.claims import held_claims
+from tasks_app.hints import Hints, send_hints
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +73,10 @@ class ThisWorker:
         Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
 
     def _reap(self) -> None:
-        # Imported here: the actors import this module for the worker's name.
-        from tasks_app import actors, reaper
-        from tasks_app.pipeline import Hints
-
         ttl_s = settings.OCTOLLM_LEADER_TTL_S
         if leaders.lead("reaper", holder=self.id, ttl_s=ttl_s):
             health.check_arms()
-            reaper.tick(lambda queue, n: actors.send_hints(queue, Hints(count=n)))
+            reaper.tick(lambda queue, n: send_hints(queue, Hints(count=n)))
 
     def _every(self, interval_s: float, act: Callable[[], object]) -> None:
         thread = threading.Thread(

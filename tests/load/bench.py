@@ -104,8 +104,7 @@ def _chain_of_four() -> Any:
 
 
 def _hint(count: int) -> None:
-    from tasks_app.actors import send_hints
-    from tasks_app.pipeline import Hints
+    from tasks_app.hints import Hints, send_hints
 
     send_hints("default", Hints(count=count))
 

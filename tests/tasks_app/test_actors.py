@@ -9,9 +9,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tasks_app import actors
-from tasks_app.actors import look, look_default, look_sandbox, send_hints
+from tasks_app.actors import look, look_default, look_sandbox
+from tasks_app.hints import ACTORS, Hints, send_hints
 from tasks_app.models import Step, Task
-from tasks_app.pipeline import Hints
 from tasks_app.worker import ThisWorker, this_worker
 from tests.builders import make_planned_task, make_step, make_task, statuses
 
@@ -28,6 +28,12 @@ class TestMessages:
         assert actor.options["max_retries"] == 0
         assert actor.options["time_limit"] == float("inf")
         assert "notify_shutdown" not in actor.options
+
+    def test_every_queue_has_its_actor(self):
+        broker = dramatiq.get_broker()
+
+        for queue, name in ACTORS.items():
+            assert broker.get_actor(name).queue_name == queue
 
     def test_middleware_is_the_whole_list(self):
         names = [type(m).__name__ for m in dramatiq.get_broker().middleware]
@@ -64,10 +70,10 @@ class TestHints:
         queue.flush_all()
 
     def test_queue_that_is_down_is_no_error(self, monkeypatch, caplog):
-        def refuse(**_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise RedisConnectionError("down")
 
-        monkeypatch.setattr(look_default, "send_with_options", refuse)
+        monkeypatch.setattr(dramatiq.get_broker(), "enqueue", refuse)
 
         send_hints("default", Hints(count=1))
 
@@ -75,7 +81,7 @@ class TestHints:
 
     @pytest.mark.parametrize("count", [0, -1])
     def test_no_step_needs_no_hint(self, count, monkeypatch):
-        monkeypatch.setattr(look_default, "send_with_options", None)
+        monkeypatch.setattr(dramatiq.get_broker(), "enqueue", None)
 
         send_hints("default", Hints(count=count))
 

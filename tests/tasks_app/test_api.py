@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import dramatiq
 import pytest
 from django.db import connection
 from rest_framework.test import APIClient
@@ -456,12 +457,10 @@ def test_queue_that_is_down_changes_no_answer(
 ):
     from redis.exceptions import ConnectionError as RedisConnectionError
 
-    from tasks_app.actors import look_default
-
-    def refuse(**_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise RedisConnectionError("down")
 
-    monkeypatch.setattr(look_default, "send_with_options", refuse)
+    monkeypatch.setattr(dramatiq.get_broker(), "enqueue", refuse)
     with django_capture_on_commit_callbacks(execute=True):
         answer = submit(client)
 

@@ -6,8 +6,8 @@ import dramatiq
 import pytest
 from rest_framework.test import APIClient
 
-from tasks_app.actors import send_hints
-from tasks_app.pipeline import Hints, run_step
+from tasks_app.hints import Hints, send_hints
+from tasks_app.pipeline import run_step
 from tests.builders import claim_of, make_planned_task, make_step, make_task
 
 pytestmark = pytest.mark.django_db

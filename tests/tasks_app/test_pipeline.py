@@ -15,8 +15,9 @@ from reflex.vault import Vault
 from tasks_app import pipeline
 from tasks_app.claims import claim_next
 from tasks_app.finish import close_judged
+from tasks_app.hints import Hints
 from tasks_app.models import Attempt, Plan, Step, Task, TaskResult, Verdict
-from tasks_app.pipeline import Hints, run_step
+from tasks_app.pipeline import run_step
 from tasks_app.steps_read import draft_result
 from tasks_app.turn import Claim, task_turn
 from tests.builders import (
