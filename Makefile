@@ -6,11 +6,14 @@ DATA_DIR ?= .octollm
 export OCTOLLM_DATA_DIR := $(abspath $(DATA_DIR))
 
 # uv when it can be had, pip otherwise; never removes what the other lock brought.
+# Bytecode is compiled now: the first start would wait for it otherwise.
 define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@start=$$(date +%s); \
 	if $(BIN)/python -m pip install -q --disable-pip-version-check uv 2>/dev/null && \
-	   $(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $(1) && \
+	   $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(1) && \
 	   $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .; then :; \
 	else $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1) && \
 	     $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; fi && \
@@ -18,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test lint cov bench lock
+.PHONY: help setup setup-dev run demo test test-postgres lint cov bench lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,6 +42,10 @@ demo: setup ## submit the sample goal again to the running system
 
 test: setup-dev ## run the tests on private embedded engines
 	$(BIN)/python -m pytest $(ARGS)
+
+PG_BIN ?= /usr/lib/postgresql/15/bin
+test-postgres: setup-dev ## run the tests on the PostgreSQL in PG_BIN, but those of the embedded one
+	.ci/postgres $(PG_BIN) $(BIN)/python -m pytest --ignore-glob='*/test_embedded*' --ignore-glob='*/test_up_killed.py' $(ARGS)
 
 lint: setup-dev ## Black, Ruff, mypy, migrations, deployment checks
 	$(BIN)/black --check -q .

@@ -33,7 +33,7 @@ from reflex.models import Screening
 from reflex.screening import Checkpoint, screen
 from reflex.vault import Vault
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 EMAIL = "ann@" + "corp.example"
 PHONE = "+1 202 555 " + "0143"

@@ -28,7 +28,6 @@ from tests.builders import (
 DEFAULT = ("default",)
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db
 class TestOrder:
     def test_nothing_ready_gives_nothing(self):
@@ -106,7 +105,6 @@ class TestOrder:
         assert claim_next(DEFAULT, worker="w") is None
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 class TestRaces:
     def test_eight_threads_claim_each_step_once(self):
@@ -195,7 +193,6 @@ class TestRaces:
                 assert cursor.fetchone() == (1,)
 
 
-@pytest.mark.postgres
 @pytest.mark.django_db
 class TestLeases:
     def test_renewal_prolongs_all_claims_of_the_process(self):

@@ -22,7 +22,7 @@ from tests.builders import (
     make_task,
 )
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 PRICE = CallPrice(
     input_per_million=Decimal("2"), output_per_million=Decimal("10"), source="tests"

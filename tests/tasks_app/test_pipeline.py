@@ -32,7 +32,7 @@ from tests.builders import (
     statuses,
 )
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 REVIEWS = ["I love it.", "It is terrible and broke.", "Good value, works well."]
 

@@ -24,7 +24,7 @@ from tests.builders import (
     statuses,
 )
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 LONG_AGO = timedelta(hours=48)
 

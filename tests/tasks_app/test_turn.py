@@ -25,7 +25,7 @@ from tests.builders import (
     statuses,
 )
 
-pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 def close(task: Task, status: Task.Status = Task.Status.COMPLETED) -> None:

@@ -179,7 +179,6 @@ def test_deleting_is_for_the_owner_alone() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.postgres
 def test_the_database_itself_deletes_passages() -> None:
     document = ingest(new_id(), "A fine kettle.")
 
@@ -190,7 +189,6 @@ def test_the_database_itself_deletes_passages() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.postgres
 def test_the_database_itself_stores_a_content_once() -> None:
     document = ingest(new_id(), "A fine kettle.")
     document.pk = new_id()
@@ -200,7 +198,6 @@ def test_the_database_itself_stores_a_content_once() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.postgres
 def test_two_who_store_the_same_lists_at_once_store_them_once() -> None:
     scope, barrier = new_id(), threading.Barrier(2)
     given = [NewDocument(collection="c", text=f"Kettle {n}") for n in range(20)]

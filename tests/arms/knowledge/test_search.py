@@ -12,7 +12,7 @@ from arms.knowledge.goal_words import read_goal
 from arms.knowledge.models import Document
 from octollm.ids import new_id
 
-pytestmark = [pytest.mark.django_db, pytest.mark.postgres]
+pytestmark = pytest.mark.django_db
 
 KETTLE = "Boils fast. The handle of the kettle stays cool."
 PHONE = "The battery life of this phone is poor, but I like the screen."
