@@ -89,12 +89,13 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
     task = claim.task
     made = make_plan(planning.contract_of(task), _services(claim, stop, task))
     made = planning.screened(made, task_id=task.pk)
-    row, steps = planning.rows_of(made, task)
+    judging = planning.judging_cost(task)
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, _done(output=version)):
             return _note_late(claim)
-        turn.add_plan(row, steps)
+        free = planning.Amount(nano=turn.free_nano, tokens=turn.free_tokens)
+        turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
         return Hints(count=turn.advance())
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
+from django.conf import settings
+
+from arms import llm
+from arms.pricing import price_of
 from octollm.errors import TaskRejectedError
 from planner import plan as plans
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
+from tasks_app.ledger import cost_nano
 from tasks_app.models import NANO_PER_USD, Plan, Step, Task
+
+# What a judge's question about a middling result takes; a larger one draws on what
+# is free.
+JUDGE_INPUT_TOKENS = 2_500
+JUDGE_OUTPUT_TOKENS = 1_500
 
 
 def contract_of(task: Task) -> PlanningContract:
@@ -43,8 +55,43 @@ def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
     return plans.from_json(outcome.document)
 
 
-def rows_of(made: plans.Plan, task: Task) -> tuple[Plan, list[Step]]:
-    """Return the plan's row and its steps, the judge last."""
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """Dollars in nano-dollars, and tokens."""
+
+    nano: int = 0
+    tokens: int = 0
+
+    def within(self, other: Amount) -> Amount:
+        """Return as much of this as ``other`` holds."""
+        return Amount(
+            nano=max(0, min(self.nano, other.nano)),
+            tokens=max(0, min(self.tokens, other.tokens)),
+        )
+
+
+def judging_cost(task: Task) -> Amount:
+    """Return what judging by a model may cost; nothing when no model will be asked.
+
+    It is set aside with the plan, so that the steps cannot eat it up. May take most
+    of a second at first, when the list of prices is read: call it outside a turn.
+    """
+    if not (llm.is_configured() and (task.acceptance_criteria or task.constraints)):
+        return Amount()
+    price = price_of(settings.OCTOLLM_LLM_BASE_URL, settings.OCTOLLM_LLM_MODEL)
+    nano = cost_nano(
+        price, input_tokens=JUDGE_INPUT_TOKENS, output_tokens=JUDGE_OUTPUT_TOKENS
+    )
+    return Amount(nano=nano, tokens=JUDGE_INPUT_TOKENS + JUDGE_OUTPUT_TOKENS)
+
+
+def rows_of(
+    made: plans.Plan, *, judging: Amount, free: Amount
+) -> tuple[Plan, list[Step]]:
+    """Return the plan's row and its steps with their envelopes, the judge last.
+
+    Of ``free`` the judge has a third at most; the steps share the rest in order.
+    """
     row = Plan(
         source=made.source,
         recipe=made.recipe or "",
@@ -57,18 +104,20 @@ def rows_of(made: plans.Plan, task: Task) -> tuple[Plan, list[Step]]:
         total_estimated_time=made.total_estimated_time,
         sum_estimated_time=made.sum_estimated_time,
     )
-    free = max(0, task.max_cost_nano - task.spent_nano)
-    steps = [_judge_step(made)]
+    third = Amount(nano=free.nano // 3, tokens=free.tokens // 3)
+    kept = judging.within(third)
+    left = free.nano - kept.nano
+    steps = []
     for planned in made.steps:
-        envelope = min(free, to_nano(planned.estimated_cost))
-        free -= envelope
-        steps.insert(-1, _work_step(planned, envelope_nano=envelope))
-    return row, steps
+        envelope = max(0, min(left, to_nano(planned.estimated_cost)))
+        left -= envelope
+        steps.append(_work_step(planned, envelope_nano=envelope))
+    return row, [*steps, _judge_step(made, kept)]
 
 
 def to_nano(usd: Decimal) -> int:
     """Return dollars as whole nano-dollars, rounded up."""
-    return -int(-usd * NANO_PER_USD // 1)
+    return math.ceil(usd * NANO_PER_USD)
 
 
 def to_usd(nano: int) -> Decimal:
@@ -92,7 +141,7 @@ def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:
     )
 
 
-def _judge_step(made: plans.Plan) -> Step:
+def _judge_step(made: plans.Plan, kept: Amount) -> Step:
     return Step(
         step_id="judge",
         kind=Step.Kind.JUDGE,
@@ -100,4 +149,6 @@ def _judge_step(made: plans.Plan) -> Step:
         arm="judge",
         capability="check_criteria",
         depends_on=[step.step_id for step in made.steps],
+        envelope_nano=kept.nano,
+        envelope_tokens=kept.tokens,
     )

@@ -195,6 +195,18 @@ class Turn:
         if self.task.is_terminal:
             raise IllegalStateError(f"The task is {self.task.status} already.")
 
+    @property
+    def free_nano(self) -> int:
+        """What neither is spent nor held of the dollars, in nano-dollars."""
+        task = self.task
+        return max(0, task.max_cost_nano - task.spent_nano - task.held_nano)
+
+    @property
+    def free_tokens(self) -> int:
+        """What neither is spent nor held of the tokens."""
+        task = self.task
+        return max(0, task.max_tokens - task.spent_tokens - task.held_tokens)
+
     def hold(self, *, nano: int, tokens: int) -> None:
         """Add to what is held, or give back when negative."""
         self.set(
