@@ -11,7 +11,7 @@ from functools import cache
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
 from arms import health
@@ -23,6 +23,9 @@ from tasks_app.hints import Hints, send_hints
 
 logger = logging.getLogger(__name__)
 
+# How long a duty that is under way may take to end when the worker leaves.
+LEAVE_S = 5.0
+
 
 class ThisWorker:
     """The worker that this process is."""
@@ -31,8 +34,11 @@ class ThisWorker:
         """Take a name that no other process has or will have."""
         self.hostname = socket.gethostname()
         self.id = f"{self.hostname}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._queues: list[str] = []
+        self._thread_count = 0
         self._stopping = threading.Event()
         self._left = threading.Event()
+        self._duties: list[threading.Thread] = []
 
     @property
     def is_stopping(self) -> bool:
@@ -40,15 +46,8 @@ class ThisWorker:
         return self._stopping.is_set()
 
     def start(self, *, queues: list[str], threads: int) -> None:
-        """Announce the process and start what keeps its claims alive."""
-        health.register_arms()
-        Worker.objects.create(
-            id=self.id,
-            hostname=self.hostname,
-            pid=os.getpid(),
-            queues=queues,
-            threads=threads,
-        )
+        """Start the duties; a database that is away now is tried again by each."""
+        self._queues, self._thread_count = queues, threads
         self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
@@ -56,21 +55,35 @@ class ThisWorker:
     def stop(self) -> None:
         """Claim nothing more; after half of the bound stop what still runs."""
         self._stopping.set()
-        Worker.objects.filter(pk=self.id).update(stopping_at=Now())
         late = threading.Timer(settings.OCTOLLM_SHUTDOWN_S / 2, held_claims.stop_all)
         late.daemon = True
         late.start()
+        Worker.objects.filter(pk=self.id).update(stopping_at=Now())
 
     def leave(self) -> None:
         """Take the row away: every step is settled or given back."""
         self._left.set()
+        for thread in self._duties:
+            thread.join(timeout=LEAVE_S)
+        outbound.shutdown()
         leaders.resign("reaper", holder=self.id)
         Worker.objects.filter(pk=self.id).delete()
-        outbound.shutdown()
 
     def _beat(self) -> None:
         held_claims.renew()
-        Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
+        known = Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
+        if not known:
+            self._announce()
+
+    def _announce(self) -> None:
+        health.register_arms()
+        Worker.objects.create(
+            id=self.id,
+            hostname=self.hostname,
+            pid=os.getpid(),
+            queues=self._queues,
+            threads=self._thread_count,
+        )
 
     def _reap(self) -> None:
         ttl_s = settings.OCTOLLM_LEADER_TTL_S
@@ -84,15 +97,19 @@ class ThisWorker:
         )
         thread.daemon = True
         thread.start()
+        self._duties.append(thread)
 
     def _repeat(self, interval_s: float, act: Callable[[], object]) -> None:
-        """Do something until the worker has left, whatever fails meanwhile."""
-        while not self._left.wait(interval_s):
+        """Do something now and until the worker has left, whatever fails meanwhile."""
+        is_over = False
+        while not is_over:
             try:
                 close_old_connections()
                 act()
             except Exception:
                 logger.exception("a duty of the worker failed: %s", act.__name__)
+            is_over = self._left.wait(interval_s)
+        connections.close_all()
 
 
 @cache
