@@ -1,6 +1,8 @@
 """What one process at a time does so that nothing stays stuck.
 
-Every act is a turn on one task, so two leaders at once do no harm.
+Every act is a turn on one task, so two leaders at once do no harm. A task that
+somebody is changing is left for the next tick: who changes it may hang, and the
+others must not wait for that.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -122,9 +125,24 @@ def _each(task_ids: Iterable[UUID], act: Callable[[Turn], None]) -> int:
     count = 0
     for task_id in dict.fromkeys(task_ids):
         try:
-            with task_turn(task_id) as turn:
-                act(turn)
-            count += 1
-        except Task.DoesNotExist:
-            continue
+            count += _act_on(task_id, act)
+        except (InterfaceError, OperationalError):
+            # Not this task's fault; the next tick tries again.
+            raise
+        except Exception:
+            # What is wrong with one task must not keep the others waiting.
+            logger.exception(
+                "a task could not be tended", extra={"task_id": str(task_id)}
+            )
     return count
+
+
+def _act_on(task_id: UUID, act: Callable[[Turn], None]) -> bool:
+    """Take a turn unless the task is being changed; say whether it was taken."""
+    free = Task.objects.select_for_update(skip_locked=True, no_key=True)
+    with transaction.atomic():
+        if not free.filter(pk=task_id).values("pk"):
+            return False
+        with task_turn(task_id) as turn:
+            act(turn)
+    return True

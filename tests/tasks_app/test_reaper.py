@@ -6,7 +6,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from arms.contract import CallPrice, ModelCall
@@ -15,6 +17,7 @@ from octollm.resilience.models import Worker
 from tasks_app import reaper
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Charge, Step, Task, TaskResult
+from tasks_app.turn import Turn
 from tests.builders import (
     claim_of,
     finish_step,
@@ -91,6 +94,46 @@ class TestLeases:
         assert reaper.take_back_lost_steps() == 1
         assert reaper.take_back_lost_steps() == 0
         assert Step.objects.filter(task=task, attempt_count=1).count() == 3
+
+
+class TestOneBadTask:
+    def lost_tasks(self) -> tuple[Task, Task]:
+        tasks = (make_planned_task(make_step("a")), make_planned_task(make_step("a")))
+        for task in tasks:
+            claim_of(task, "a")
+            expire_lease(task, "a")
+        return tasks
+
+    @pytest.mark.django_db(transaction=True)
+    def test_task_that_somebody_hangs_in_keeps_no_other_waiting(self):
+        hung, other = self.lost_tasks()
+        with psycopg.connect(**connection.get_connection_params()) as holder:
+            lock = "SELECT 1 FROM tasks WHERE id = %s FOR NO KEY UPDATE"
+            holder.execute(lock, [hung.pk])
+
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            assert reaper.take_back_lost_steps() == 1
+            assert (statuses(hung)["a"], statuses(other)["a"]) == ("running", "ready")
+
+        assert reaper.take_back_lost_steps() == 1
+
+    def test_task_that_cannot_be_tended_keeps_no_other_waiting(
+        self, monkeypatch, caplog
+    ):
+        broken, other = self.lost_tasks()
+        lose = Turn.lose_attempt
+
+        def lose_or_fail(turn: Turn, step: Step) -> Any:
+            if step.task_id == broken.pk:
+                raise ValueError("unforeseen")
+            return lose(turn, step)
+
+        monkeypatch.setattr(Turn, "lose_attempt", lose_or_fail)
+
+        assert reaper.take_back_lost_steps() == 1
+        assert (statuses(broken)["a"], statuses(other)["a"]) == ("running", "ready")
+        assert "a task could not be tended" in caplog.text
 
 
 class TestDeadlines:
