@@ -41,6 +41,9 @@ _SAFE_TEXT = (
     TypeError,
 )
 
+# What a line may be given with ``extra``.
+EXTRA_KEYS = ("task_id", "step_id", "attempt", "error_code", "frames")
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -50,6 +53,8 @@ def configure(options: dict[str, Any]) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        # Ours alone: what other libraries attach may hold requests and values.
+        structlog.stdlib.ExtraAdder(allow=EXTRA_KEYS),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # Neither renderer formats exceptions itself: structlog's rich tracebacks print

@@ -96,7 +96,9 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
             return _note_late(claim)
         free = planning.Amount(nano=turn.free_nano, tokens=turn.free_tokens)
         turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
-        return Hints(count=turn.advance())
+        ready = turn.advance()
+    _log_outcome(claim, "done")
+    return Hints(count=ready)
 
 
 def work(claim: Claim, stop: StopToken) -> Hints:
@@ -122,7 +124,9 @@ def work(claim: Claim, stop: StopToken) -> Hints:
         screened.record()
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        return Hints(count=turn.advance())
+        ready = turn.advance()
+    _log_outcome(claim, "done")
+    return Hints(count=ready)
 
 
 def judge(claim: Claim, stop: StopToken) -> Hints:
@@ -151,6 +155,7 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
         if not turn.end_attempt(claim, _done_by_arm(screened.reply)):
             return _note_late(claim)
         close_judged(turn, draft, screened.reply.output, task=task)
+    _log_outcome(claim, "done")
     return NOTHING
 
 
@@ -297,12 +302,13 @@ def _stop_task(claim: Claim, error: OctoLLMError) -> Hints:
 
 
 def _note_late(claim: Claim) -> Hints:
-    _log_outcome(claim, "late", "")
+    _log_outcome(claim, "late")
     return NOTHING
 
 
-def _log_outcome(claim: Claim, outcome: str, code: str) -> None:
-    logger.warning(
+def _log_outcome(claim: Claim, outcome: str, code: str = "") -> None:
+    logger.log(
+        logging.INFO if outcome == "done" else logging.WARNING,
         "a step's attempt ended as %s",
         outcome,
         extra={

@@ -174,3 +174,20 @@ def test_an_unknown_host_is_not_logged(caplog) -> None:
         Client().get("/health", headers={"Host": "evil.example"})
     assert "DisallowedHost" in caplog.text
     assert "evil" not in caplog.text
+
+
+def test_a_line_carries_our_ids_and_nothing_that_others_attach(
+    capsys, restore_logging
+) -> None:
+    configure({"level": "INFO", "format": "json"})
+    handler = logging.getLogger().handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(sys.stderr)
+
+    logging.getLogger("octollm.x").info(
+        "a step ended", extra={"task_id": "7", "request": "the whole request"}
+    )
+
+    line = json.loads(capsys.readouterr().err)
+    assert line["task_id"] == "7"
+    assert "request" not in line
