@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.urls import reverse
 
+from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
-from tasks_app.models import Plan, Step, Task, TaskResult
-
-# A wish for an answer without personal data, as constraint or criterion.
-_NO_PII = re.compile(
-    r"\b(no|without|free of|exclude|remove|omit|never (show|include|reveal))\b.{0,40}"
-    r"\b(pii|personal(ly)?[ -](data|information|identif\w+))\b",
-    re.IGNORECASE,
-)
+from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 
 
 def forbids_pii(task: Task) -> bool:
     """Whether the task wants its result without personal data, so none is revealed."""
     wishes = (*task.constraints, *task.acceptance_criteria)
-    return any(_NO_PII.search(wish) for wish in wishes)
+    return any(forbids_personal_data(wish) for wish in wishes)
 
 
-def present_task(task: Task) -> JSONObject:
-    """Return the public shape of a task, without its result."""
+def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
+    """Return the public shape of a task, without its result.
+
+    ``confidence`` is that of its latest result.
+    """
     shown = _revealed(
         task,
         {
@@ -52,7 +49,7 @@ def present_task(task: Task) -> JSONObject:
             "tokens": task.spent_tokens,
             "seconds": _seconds(task),
         },
-        "confidence": None,
+        "confidence": _number(confidence),
         "error": task.error,
         "stop_reason": task.stop_reason,
         "run": task.run,
@@ -67,11 +64,10 @@ def present_task(task: Task) -> JSONObject:
 
 def present_task_with_result(task: Task, result: TaskResult | None) -> JSONObject:
     """Return the public shape of a task with its latest result."""
-    shown = present_task(task)
-    shown["result"] = present_result_data(task, result) if result else None
-    if result is not None and result.confidence is not None:
-        shown["confidence"] = float(result.confidence)
-    return shown
+    if result is None:
+        return present_task(task, confidence=None) | {"result": None}
+    shown = present_task(task, confidence=result.confidence)
+    return shown | {"result": present_result_data(task, result)}
 
 
 def present_result(task: Task, result: TaskResult) -> JSONObject:
@@ -79,7 +75,7 @@ def present_result(task: Task, result: TaskResult) -> JSONObject:
     return {
         "id": str(result.pk),
         "result_data": present_result_data(task, result),
-        "confidence": None if result.confidence is None else float(result.confidence),
+        "confidence": _number(result.confidence),
         "created_at": _iso(result.created_at),
         "run": result.run,
         "plan_version": result.plan_version,
@@ -116,6 +112,16 @@ def present_plan(task: Task, plan: Plan, steps: list[Step]) -> JSONObject:
     }
 
 
+def present_event(event: TaskEvent) -> JSONObject:
+    """Return the public shape of an event; it holds ids and codes, no texts."""
+    return {
+        "seq": event.seq,
+        "type": event.type,
+        "at": _iso(event.at),
+        "data": event.data,
+    }
+
+
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts."""
     base = reverse("task", args=[task.pk])
@@ -148,6 +154,10 @@ def _revealed(task: Task, document: JSONObject) -> dict[str, Any]:
     shown = reveal(document, scope_ids=(task.pk, task.owner_id), types=None)
     assert isinstance(shown, dict)  # noqa: S101  # an object stays one
     return shown
+
+
+def _number(confidence: Decimal | None) -> float | None:
+    return None if confidence is None else float(confidence)
 
 
 def _seconds(task: Task) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
@@ -105,11 +105,15 @@ class TaskListView(APIView):
         """Return one page."""
         query = query_of(request, TaskQuerySerializer)
         pagination = self.pagination_class()
-        tasks = pagination.paginate_queryset(
-            narrowed(own_tasks(request), query), request, self
+        latest = TaskResult.objects.filter(task=OuterRef("pk")).order_by("-run")
+        rows = narrowed(own_tasks(request), query).annotate(
+            latest_confidence=Subquery(latest.values("confidence")[:1])
         )
         return pagination.get_paginated_response(
-            [presenting.present_task(task) for task in tasks]
+            [
+                presenting.present_task(task, confidence=task.latest_confidence)
+                for task in pagination.paginate_queryset(rows, request, self)
+            ]
         )
 
 
@@ -159,16 +163,15 @@ class EventsView(APIView):
         after = query_of(request, EventQuerySerializer)["after"]
         task = own_task(request, task_id)
         rows = list(
-            TaskEvent.objects.filter(task=task, seq__gt=after).values(
-                "seq", "type", "at", "data"
-            )[: EVENT_PAGE + 1]
+            TaskEvent.objects.filter(task=task, seq__gt=after)[: EVENT_PAGE + 1]
         )
         events, has_more = rows[:EVENT_PAGE], len(rows) > EVENT_PAGE
         here = request.build_absolute_uri()
         following = (
-            replace_query_param(here, "after", events[-1]["seq"]) if has_more else None
+            replace_query_param(here, "after", events[-1].seq) if has_more else None
         )
-        return Response({"results": events, "next": following, "previous": None})
+        shown = [presenting.present_event(event) for event in events]
+        return Response({"results": shown, "next": following, "previous": None})
 
 
 class CancelView(APIView):

@@ -1,10 +1,17 @@
-"""Whether a result shows personal data: one scan over its keys, texts and numbers."""
+"""Whether a wish bans personal data, and whether a result shows any.
+
+A result is searched by one scan over its keys, texts and numbers.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from functools import lru_cache
 
+from arms.services.judge.conditions import All, NoPersonalData
+from arms.services.judge.grammar import parse
 from arms.services.judge.verdicts import Ruling, decided
 from octollm.ids import new_id
 from octollm.types import JSONObject
@@ -13,6 +20,26 @@ from reflex.screening import Checkpoint, Finding, screen
 from reflex.vault import Vault
 
 _METHOD = "reflex rules for personal data"
+# Bans in words that the grammar does not read: nobody judges by them, but what they
+# may mean is kept all the same.
+_LOOSE_BAN = re.compile(
+    r"\b(no|without|free of|exclude|remove|omit|never (show|include|reveal))\b.{0,40}"
+    r"\b(pii|personal(ly)?[ -](data|information|identif\w+))\b",
+    re.IGNORECASE,
+)
+
+
+# Asked at every look at a result, about the same few texts.
+@lru_cache(maxsize=1024)
+def forbids_personal_data(wish: str) -> bool:
+    """Say whether a constraint or criterion bans personal data of every type.
+
+    Such a result is judged with its placeholders closed, so whoever shows it must
+    leave them closed, too.
+    """
+    condition = parse(wish)
+    parts = condition.parts if isinstance(condition, All) else (condition,)
+    return NoPersonalData(types=frozenset()) in parts or bool(_LOOSE_BAN.search(wish))
 
 
 def check_personal_data(
