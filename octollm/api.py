@@ -31,7 +31,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from octollm.errors import OctoLLMError, TaskRejectedError
+from octollm.errors import (
+    DatabaseUnavailableError,
+    OctoLLMError,
+    TaskRejectedError,
+    UnreadableRequestError,
+)
 from octollm.openapi import Schema
 from octollm.pagination import NewestFirstPagination
 from octollm.serializers import StrictSerializer, is_plain_name
@@ -74,21 +79,6 @@ class ProblemError(exceptions.APIException):
         self.status_code = error.http_status
         if error.is_transient:
             self.wait = getattr(error, "retry_after_s", None) or 1
-
-
-class DatabaseUnavailableError(OctoLLMError):
-    """The database cannot be reached; nothing was changed."""
-
-    code = "database_unavailable"
-    http_status = 503
-    is_transient = True
-
-
-class UnreadableRequestError(OctoLLMError):
-    """The request could not be read."""
-
-    code = "bad_request"
-    http_status = 400
 
 
 def problem(

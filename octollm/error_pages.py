@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.urls import is_valid_path
 from django.utils.http import escape_leading_slashes
 
-from octollm.api import DatabaseUnavailableError, error_response, is_database_away
+from octollm.api import error_response, is_database_away
+from octollm.errors import DatabaseUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,15 @@ OctoLLMError
 │   ├── MalformedBodyError       not JSON as we accept it
 │   ├── BodyTooLargeError        413
 │   ├── LengthRequiredError      411
+│   ├── UnreadableRequestError   not HTTP as we accept it
+│   ├── InvalidCursorError       not a cursor that the list gave out
+│   ├── InvalidPageSizeError     not a size that a page can have
+│   ├── UnknownArmError          assigned_arm names no arm
+│   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
+│   ├── NoPlanError              the task has no plan yet (404)
 │   └── IllegalStateError        not legal for the task as it stands (409)
+├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
 ├── ScreeningUnavailableError  the reflex cannot run (503)
 ├── VaultError               a vault key is missing or wrong (500)
@@ -29,7 +36,9 @@ OctoLLMError
 ├── BudgetExceededError      a reservation was refused
 │   └── BudgetBusyError          refused only because of what others hold (transient)
 ├── DeadlineExceededError    the wall clock ran out
-└── CallCancelledError       somebody asked to stop
+├── CallCancelledError       somebody asked to stop
+├── NotRunningError          no system runs here; see octollm/joining.py
+└── EmbeddedError            the embedded system; see octollm/embedded/errors.py
 """
 
 from __future__ import annotations
@@ -87,6 +96,36 @@ class LengthRequiredError(RequestError):
     http_status = 411
 
 
+class UnreadableRequestError(RequestError):
+    """The request could not be read."""
+
+    code = "bad_request"
+
+
+class InvalidCursorError(RequestError):
+    """The cursor is not one that this list gave out."""
+
+    code = "invalid_cursor"
+
+
+class InvalidPageSizeError(RequestError):
+    """The page size is not a number in the allowed range."""
+
+    code = "invalid_page_size"
+
+
+class UnknownArmError(RequestError):
+    """The assigned arm is not in the catalogue."""
+
+    code = "unknown_arm"
+
+
+class InvalidIdempotencyKeyError(RequestError):
+    """The Idempotency-Key must be 1 to 255 printable ASCII characters."""
+
+    code = "invalid_idempotency_key"
+
+
 class IdempotencyMismatchError(RequestError):
     """The Idempotency-Key was used before with another body."""
 
@@ -99,6 +138,21 @@ class IllegalStateError(RequestError):
 
     code = "illegal_state"
     http_status = 409
+
+
+class NoPlanError(RequestError):
+    """The task has no plan yet."""
+
+    code = "no_plan"
+    http_status = 404
+
+
+class DatabaseUnavailableError(OctoLLMError):
+    """The database cannot be reached; nothing was changed."""
+
+    code = "database_unavailable"
+    http_status = 503
+    is_transient = True
 
 
 class TaskRejectedError(OctoLLMError):

@@ -17,19 +17,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from octollm.errors import RequestError
-
-
-class InvalidCursorError(RequestError):
-    """The cursor is not one that this list gave out."""
-
-    code = "invalid_cursor"
-
-
-class InvalidPageSizeError(RequestError):
-    """The page size is not a number in the allowed range."""
-
-    code = "invalid_page_size"
+from octollm.errors import InvalidCursorError, InvalidPageSizeError
 
 
 @dataclass(frozen=True, kw_only=True)

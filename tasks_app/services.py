@@ -15,8 +15,9 @@ from octollm import metrics
 from octollm.access.models import Owner
 from octollm.errors import (
     IdempotencyMismatchError,
-    RequestError,
+    InvalidIdempotencyKeyError,
     TaskRejectedError,
+    UnknownArmError,
 )
 from octollm.ids import new_id
 from octollm.types import JSONObject
@@ -29,18 +30,6 @@ from tasks_app.models import Task
 from tasks_app.turn import open_task, task_turn
 
 MAX_KEY_LENGTH = 255
-
-
-class UnknownArmError(RequestError):
-    """The assigned arm is not in the catalogue."""
-
-    code = "unknown_arm"
-
-
-class InvalidIdempotencyKeyError(RequestError):
-    """The Idempotency-Key must be 1 to 255 printable ASCII characters."""
-
-    code = "invalid_idempotency_key"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from octollm.access.callers import owner_of
-from octollm.errors import OctoLLMError
+from octollm.errors import NoPlanError
 from octollm.pagination import NewestFirstPagination
 from octollm.serializers import StrictSerializer
 from tasks_app import presenting, services
@@ -33,13 +33,6 @@ from tasks_app.serializers import (
 )
 
 EVENT_PAGE = 500
-
-
-class NoPlanError(OctoLLMError):
-    """The task has no plan yet."""
-
-    code = "no_plan"
-    http_status = 404
 
 
 class SubmitView(APIView):

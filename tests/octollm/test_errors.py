@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 from uuid import UUID
 
 import pytest
@@ -268,6 +269,11 @@ def test_an_unknown_host_is_refused_without_its_name(caplog) -> None:
     assert response.status_code == 400
     assert response.json()["code"] == "bad_request"
     assert b"evil" not in response.content
+
+
+@pytest.mark.parametrize("kind", all_errors())
+def test_every_error_is_drawn_in_the_tree(kind) -> None:
+    assert re.search(rf"^[│├└─ ]*{kind.__name__}\b", str(errors.__doc__), re.MULTILINE)
 
 
 def test_a_form_without_its_token_is_refused_as_a_page() -> None:
