@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 # Python itself refuses to read 4301 digits back.
 MAX_INTEGER_DIGITS = 308
 # \u0000 after an even number of backslashes: there the escape is real.
-_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _CONTAINERS = frozenset({dict, list})
 
@@ -116,7 +116,7 @@ def _check_nesting(text: str, value: JSONValue) -> None:
 def _check_escapes(text: str, value: JSONValue) -> None:
     # NULs and lone surrogates can hide in escapes only: raw, the one is refused by
     # the JSON grammar and the other by UTF-8.
-    if "\\u0000" in text and _ESCAPED_NUL.search(text):
+    if "\\u0000" in text and ESCAPED_NUL.search(text):
         raise MalformedBodyError("The body holds a NUL character (\\u0000).")
     if not _ESCAPED_SURROGATE.search(text):
         return

@@ -6,17 +6,14 @@ so that who can write the table but has no key cannot forge or drop an event.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from django.conf import settings
-
 from octollm.types import JSONObject
+from reflex.fingerprints import fingerprint
 
 
 class Event(Protocol):
@@ -43,13 +40,9 @@ def sign(
     ``previous`` is the MAC of the event before, empty for the first one.
     """
     moment = at.astimezone(UTC).isoformat(timespec="microseconds")
-    message = json.dumps(
-        [previous, str(task_id), seq, type_, moment, data],
-        sort_keys=True,
-        separators=(",", ":"),
+    return fingerprint(
+        [previous, str(task_id), seq, type_, moment, data], purpose="event"
     )
-    key = settings.OCTOLLM_HMAC_KEY.encode()
-    return hmac.new(key, b"event\0" + message.encode(), hashlib.sha256).hexdigest()
 
 
 def first_break(task_id: UUID, events: Iterable[Event], *, head: str) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import shorten
@@ -21,6 +20,7 @@ from octollm.errors import (
     TaskRejectedError,
 )
 from octollm.ids import new_id
+from octollm.parsers import ESCAPED_NUL
 from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
 from reflex.placeholders import KNOWLEDGE_PREFIX
@@ -31,9 +31,6 @@ MAX_TEXT_BYTES = 2**20
 MAX_METADATA_CHARACTERS = 50_000
 MAX_COLLECTION_LENGTH = 100
 MAX_TITLE_LENGTH = 300
-
-# A NUL as JSON writes it; after an even number of backslashes the escape is real.
-_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +147,7 @@ def _validate(document: NewDocument, *, number: int) -> None:
         raise BodyTooLargeError(
             f"Document {number} is larger than {MAX_TEXT_BYTES:,} bytes."
         )
-    if "\x00" in document.text + names or _ESCAPED_NUL.search(metadata):
+    if "\x00" in document.text + names or ESCAPED_NUL.search(metadata):
         raise MalformedBodyError(f"Document {number} holds a NUL character.")
     if not document.text.strip() or not document.collection.strip():
         raise RequestError(f"Document {number} lacks a text or a collection.")
