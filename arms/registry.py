@@ -32,8 +32,3 @@ def get_arm(name: str) -> Arm:
         return _arms()[name]
     except KeyError:
         raise ArmUnavailableError(f"No arm {name} runs here.", arm_name=name) from None
-
-
-def forget() -> None:
-    """Build the catalogue again from the settings when it is next asked for."""
-    _arms.cache_clear()

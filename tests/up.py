@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -207,9 +206,3 @@ def remove_engines_elsewhere(data_dir: Path) -> None:
     pointer = data_dir / "engines.path"
     if pointer.exists():
         shutil.rmtree(pointer.read_text().strip())
-
-
-def keys_of(data_dir: Path) -> dict[str, str]:
-    """Return what the keys' file holds."""
-    found: dict[str, str] = json.loads((data_dir / "keys.json").read_text())
-    return found

@@ -6,9 +6,7 @@ test has an owner of its own, and everything is flushed when the last one is don
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from django.core.management import call_command
 
 from octollm.access.keys import create_key
 from octollm.embedded.processes import kill_group
+from octollm.embedded.up import free_port
 from tasks_app.models import Task
 from tests.engines import TestEngines
 from tests.fakes import Answer, FakeModel, completion
@@ -109,7 +108,7 @@ def web(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
     """Start one web process and return its address."""
-    port = _free_port()
+    port = free_port("127.0.0.1", 0)
     log = tmp_path_factory.mktemp("web") / "web.log"
     process = engines.python(
         *("-m", "octollm", "web", "--port", str(port), "--workers", "1"),
@@ -237,13 +236,6 @@ def gate_step(
         "depends_on": list(depends_on),
         "input": {"value": step_id, **referred, **inputs},
     }
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _answers(url: str) -> bool:

@@ -14,16 +14,11 @@ from pathlib import Path
 import pytest
 
 from octollm.embedded.processes import kill_group, spawn
+from octollm.embedded.up import free_port
 from octollm.programs import web_command
 from tests.waiting import wait_until
 
 JSON = "Content-Type: application/json"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +32,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "PROMETHEUS_MULTIPROC_DIR": str(home / "prom"),
     }
-    number = free_port()
+    number = free_port("127.0.0.1", 0)
     process = spawn(
         web_command(host="127.0.0.1", port=number, threads=2),
         environment=environment,
