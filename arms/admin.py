@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from arms.knowledge.models import Chunk, Document
 from arms.registry_models import ArmInstance, Execution, RegisteredArm
-from octollm.history import ReadOnlyAdmin, ReadOnlyInline, shown_json
+from octollm.access.models import Owner
+from octollm.history import ReadOnlyAdmin, ReadOnlyInline, shown_json, shown_list
 
 _SHOWN_CHARACTERS = 2_000
 
@@ -23,19 +24,19 @@ class ChunkInline(ReadOnlyInline):
     model = Chunk
     fields = ("number", "start", "end", "text")
     readonly_fields = fields
-    show_change_link = False
 
 
 @admin.register(Document)
 class DocumentAdmin(ReadOnlyAdmin):
     """Documents by collection; deleting one deletes its passages."""
 
+    icon: ClassVar[str] = "description"
     list_display = [
         "title",
         "collection",
         "length",
-        "taint",
-        "owner_scope",
+        "marks",
+        "owner",
         "created_at",
     ]
     list_filter = ["collection", "created_at"]
@@ -43,22 +44,34 @@ class DocumentAdmin(ReadOnlyAdmin):
     date_hierarchy = "created_at"
     fields = (
         "id",
+        "owner",
         "owner_scope",
         "collection",
         "title",
         "metadata",
         "beginning",
         "length",
-        "taint",
+        "marks",
         "created_at",
     )
     readonly_fields = fields
     inlines = [ChunkInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Document]:
-        """Leave the long text in the database until a page shows it."""
+        """Leave the long text in the database until a page shows it; add the owner."""
+        owner = Owner.objects.filter(pk=OuterRef("owner_scope")).values("name")
         rows: QuerySet[Document] = super().get_queryset(request)
-        return rows.defer("text")
+        return rows.defer("text").annotate(owner_name=Subquery(owner))
+
+    @admin.display(description="owner", ordering="owner_name")
+    def owner(self, document: Any) -> str:
+        """Name the owner."""
+        return str(document.owner_name or "-")
+
+    @admin.display(description="taint")
+    def marks(self, document: Document) -> str:
+        """Name the families of suspicious text that the reflex found."""
+        return shown_list(document.taint)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who has the permission may delete; nobody writes."""
@@ -80,6 +93,7 @@ class DocumentAdmin(ReadOnlyAdmin):
 class ChunkAdmin(ReadOnlyAdmin):
     """Passages across documents, found by their words."""
 
+    icon: ClassVar[str] = "segment"
     list_display = ["document", "number", "start", "end", "beginning"]
     list_select_related = ["document"]
     search_fields = ["text", "=document__id"]
@@ -111,6 +125,7 @@ class RegistryAdmin(ReadOnlyAdmin):
 class RegisteredArmAdmin(RegistryAdmin):
     """The catalogue with each arm's health."""
 
+    icon: ClassVar[str] = "precision_manufacturing"
     list_display = ["name", "version", "health", "abilities", "queue", "updated_at"]
     list_filter = ["queue", "instances__state"]
     search_fields = ["name", "description"]
@@ -137,6 +152,7 @@ class RegisteredArmAdmin(RegistryAdmin):
 class ArmInstanceAdmin(RegistryAdmin):
     """Where arms run and what their last check said."""
 
+    icon: ClassVar[str] = "lan"
     list_display = ["arm", "location", "pill", "detail", "checked_at"]
     list_filter = ["state", "arm"]
     list_select_related = ["arm"]
@@ -146,7 +162,8 @@ class ArmInstanceAdmin(RegistryAdmin):
 class ExecutionAdmin(RegistryAdmin):
     """What in-process arms did under a request id."""
 
-    list_display = ["request_id", "arm", "taint", "finished_at"]
+    icon: ClassVar[str] = "bolt"
+    list_display = ["request_id", "arm", "marks", "finished_at"]
     list_filter = ["arm"]
     search_fields = ["=request_id", "=scope_id"]
     fields = (
@@ -154,7 +171,7 @@ class ExecutionAdmin(RegistryAdmin):
         "scope_id",
         "arm",
         "beginning",
-        "taint",
+        "marks",
         "finished_at",
     )
     readonly_fields = fields
@@ -163,6 +180,11 @@ class ExecutionAdmin(RegistryAdmin):
         """Leave the reply in the database until a page shows it."""
         rows: QuerySet[Execution] = super().get_queryset(request)
         return rows.defer("reply")
+
+    @admin.display(description="taint")
+    def marks(self, execution: Execution) -> str:
+        """Name the families of suspicious text that the arm took in."""
+        return shown_list(execution.taint)
 
     @admin.display(description="reply")
     def beginning(self, execution: Execution) -> SafeString:

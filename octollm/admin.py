@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
-from octollm.history import ReadOnlyAdmin
+from octollm.history import ReadOnlyAdmin, shown_list
 from octollm.resilience.models import Leader, Worker
 
 _STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
@@ -87,6 +87,7 @@ class OwnerAdmin(ModelAdmin):
     icon: ClassVar[str] = "badge"
     list_display = ("name", "is_active", "user", "key_count", "created_at")
     list_filter = ("is_active",)
+    ordering = ("name",)
     search_fields = ("name", "user__username")
     list_select_related = ("user",)
     autocomplete_fields = ("user",)
@@ -142,7 +143,7 @@ class ApiKeyAdmin(ModelAdmin):
         "prefix",
         "owner",
         "shown_state",
-        "scopes",
+        "shown_scopes",
         "created_at",
         "last_used_at",
         "expires_at",
@@ -159,6 +160,11 @@ class ApiKeyAdmin(ModelAdmin):
         """Ask for what a new key needs; show all that is kept of an old one."""
         asked = ApiKeyForm.Meta.fields
         return asked if obj is None else (*asked, *self.readonly_fields)
+
+    @display(description="scopes")
+    def shown_scopes(self, key: ApiKey) -> str:
+        """Name what the key may do."""
+        return shown_list(key.scopes, empty="the full API")
 
     @display(description="state", label=_STATE_COLOURS)
     def shown_state(self, key: ApiKey) -> str:
@@ -232,13 +238,18 @@ class WorkerAdmin(ReadOnlyAdmin):
     list_display = (
         "hostname",
         "pid",
-        "queues",
+        "shown_queues",
         "threads",
         "started_at",
         "heartbeat_at",
         "stopping_at",
     )
     list_filter = ("hostname",)
+
+    @display(description="queues")
+    def shown_queues(self, worker: Worker) -> str:
+        """Name the queues that the process serves."""
+        return shown_list(worker.queues)
 
 
 @admin.register(Leader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Model
@@ -41,7 +42,8 @@ class ReadOnlyInline(TabularInline):
 
     extra = 0
     tab = True
-    show_change_link = True
+    # A column links to the row's page; a title would repeat what the columns say.
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody adds to a history."""
@@ -61,11 +63,17 @@ def shown_json(value: Any) -> SafeString:
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     if len(text) > MAX_SHOWN:
         text = f"{text[:MAX_SHOWN]}\n… {len(text) - MAX_SHOWN} characters more"
-    return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
+    style = "white-space: pre-wrap; overflow-wrap: anywhere"
+    return format_html('<pre style="{}">{}</pre>', style, text)
 
 
-def link_to(row: Model) -> SafeString:
-    """Return a link to the page of a row."""
+def shown_list(values: Iterable[Any], *, empty: str = "-") -> str:
+    """Return short values in one line."""
+    return ", ".join(map(str, values)) or empty
+
+
+def link_to(row: Model, text: str = "") -> SafeString:
+    """Return a link to the page of a row; its own words unless ``text`` is given."""
     meta = row._meta
     url = reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
-    return format_html('<a class="text-link" href="{}">{}</a>', url, str(row))
+    return format_html('<a class="text-link" href="{}">{}</a>', url, text or str(row))

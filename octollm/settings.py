@@ -230,6 +230,8 @@ USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
+# Without a module of ours, Django's English formats come before any setting.
+FORMAT_MODULE_PATH = ["octollm.formats"]
 STATIC_URL = "/static/"
 # Named where `collectstatic` has filled it, as in the image; otherwise the files are
 # served from where the packages have them.

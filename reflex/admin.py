@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from unfold.decorators import display
 
-from octollm.history import ReadOnlyAdmin
+from octollm.history import ReadOnlyAdmin, shown_list
 from reflex.models import Screening, VaultEntry, VaultKey
 
 _SHOWN_FINDINGS = 20
+_COLOURS = {"allow": "success", "flag": "warning", "redact": "info", "block": "danger"}
 
 
 @admin.register(Screening)
 class ScreeningAdmin(ReadOnlyAdmin):
     """Decisions of the reflex, newest first."""
 
+    icon: ClassVar[str] = "shield"
     list_display = (
         "created_at",
         "checkpoint",
-        "action",
+        "pill",
         "rules",
         "finding_count",
         "text_length",
@@ -33,10 +38,15 @@ class ScreeningAdmin(ReadOnlyAdmin):
     exclude = ("findings", "rule_ids")
     readonly_fields = ("rules", "shown_findings")
 
+    @display(description="action", ordering="action", label=_COLOURS)
+    def pill(self, screening: Screening) -> str:
+        """Show the action as a coloured label with its word."""
+        return str(screening.action)
+
     @admin.display(description="rules")
     def rules(self, screening: Screening) -> str:
         """Join the ids of the rules that found something."""
-        return ", ".join(screening.rule_ids) or "-"
+        return shown_list(screening.rule_ids)
 
     @admin.display(description="findings")
     def shown_findings(self, screening: Screening) -> str:
@@ -54,6 +64,7 @@ class ScreeningAdmin(ReadOnlyAdmin):
 class VaultKeyAdmin(ReadOnlyAdmin):
     """Which scopes hold concealed values, and how many."""
 
+    icon: ClassVar[str] = "lock"
     list_display = ("scope_id", "entries", "types", "created_at")
     search_fields = ("scope_id__exact",)
     search_help_text = "A task's or owner's id"

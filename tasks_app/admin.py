@@ -5,13 +5,23 @@ Texts stand as they are stored, with placeholders; nothing is revealed here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from octollm.history import ReadOnlyAdmin, ReadOnlyInline, link_to, shown_json
+from octollm.history import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    link_to,
+    shown_json,
+    shown_list,
+)
 from tasks_app.models import (
     Attempt,
     Charge,
@@ -44,6 +54,29 @@ COLOURS = {
 }
 
 
+SHOWN_GOAL = 60
+
+
+def shortened(goal: str) -> str:
+    """Return the beginning of a goal."""
+    return goal if len(goal) <= SHOWN_GOAL else f"{goal[: SHOWN_GOAL - 1]}…"
+
+
+def answer_of(result: TaskResult) -> str:
+    """Return what a result says in a line."""
+    return str(result.result_data.get("answer") or "no answer")
+
+
+def _plain(value: Any) -> str:
+    return shown_list(value) if isinstance(value, list) else str(value)
+
+
+def _count(rows: QuerySet[Any]) -> Coalesce:
+    """Return a subquery that counts rows of an outer task."""
+    counted = rows.order_by().values("task").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+
+
 class StatusAdmin(ReadOnlyAdmin):
     """A history whose rows have a status."""
 
@@ -53,20 +86,50 @@ class StatusAdmin(ReadOnlyAdmin):
         return str(row.status)
 
 
+class TaskPartAdmin(StatusAdmin):
+    """A history whose rows belong to tasks."""
+
+    @display(description="Task", ordering="task__goal")
+    def task_link(self, row: Any) -> SafeString:
+        """Link to the task."""
+        return link_to(row.task, shortened(row.task.goal))
+
+
 class StepInline(ReadOnlyInline):
     """The steps of a task."""
 
     model = Step
-    fields = ("step_id", "kind", "arm", "capability", "status", "attempt_count")
+    fields = (
+        "link",
+        "kind",
+        "arm",
+        "capability",
+        "status",
+        "attempt_count",
+        "started_at",
+        "finished_at",
+    )
     readonly_fields = fields
+    # As they ran; what has not started comes last.
+    ordering = ("started_at", "id")
+
+    @display(description="Step")
+    def link(self, step: Step) -> SafeString:
+        """Link to the step."""
+        return link_to(step, step.step_id)
 
 
 class PlanInline(ReadOnlyInline):
     """The plan versions of a task."""
 
     model = Plan
-    fields = ("version", "source", "recipe", "model", "total_estimated_cost")
+    fields = ("link", "source", "recipe", "model", "total_estimated_cost", "created_at")
     readonly_fields = fields
+
+    @display(description="Version")
+    def link(self, plan: Plan) -> SafeString:
+        """Link to the plan."""
+        return link_to(plan, str(plan.version))
 
 
 class VerdictInline(ReadOnlyInline):
@@ -75,32 +138,52 @@ class VerdictInline(ReadOnlyInline):
     model = Verdict
     fields = ("kind", "criterion", "verdict", "evidence", "method", "run")
     readonly_fields = fields
-    show_change_link = False
 
 
 class ResultInline(ReadOnlyInline):
     """The results of a task."""
 
     model = TaskResult
-    fields = ("run", "plan_version", "confidence", "created_at")
+    verbose_name_plural = "results"
+    fields = ("link", "plan_version", "confidence", "answer", "created_at")
     readonly_fields = fields
+
+    @display(description="Run")
+    def link(self, result: TaskResult) -> SafeString:
+        """Link to the result."""
+        return link_to(result, str(result.run))
+
+    @display(description="Answer")
+    def answer(self, result: TaskResult) -> str:
+        """Show the result in a line."""
+        return answer_of(result)
 
 
 class EventInline(ReadOnlyInline):
     """The events of a task."""
 
     model = TaskEvent
-    fields = ("seq", "type", "at", "data")
+    verbose_name_plural = "events"
+    fields = ("seq", "type", "at", "details")
     readonly_fields = fields
-    show_change_link = False
+
+    @display(description="Details")
+    def details(self, event: TaskEvent) -> str:
+        """Show what belongs to the event in one line."""
+        return "; ".join(f"{key}: {_plain(event.data[key])}" for key in event.data)
 
 
 class AttemptInline(ReadOnlyInline):
     """The attempts at a step."""
 
     model = Attempt
-    fields = ("number", "outcome", "worker", "started_at", "finished_at", "error_code")
+    fields = ("link", "outcome", "worker", "started_at", "finished_at", "error_code")
     readonly_fields = fields
+
+    @display(description="Number")
+    def link(self, attempt: Attempt) -> SafeString:
+        """Link to the attempt."""
+        return link_to(attempt, str(attempt.number))
 
 
 class ChargeInline(ReadOnlyInline):
@@ -116,6 +199,7 @@ class ChargeInline(ReadOnlyInline):
 class TaskAdmin(StatusAdmin):
     """Tasks."""
 
+    icon: ClassVar[str] = "task_alt"
     list_display = (
         "short_goal",
         "pill",
@@ -125,7 +209,7 @@ class TaskAdmin(StatusAdmin):
         "steps_done",
         "spent",
         "created_at",
-        "finished_at",
+        "duration",
     )
     list_select_related = ("owner",)
     list_filter = ("status", "stage", "priority", "owner", "created_at", "stop_reason")
@@ -139,7 +223,18 @@ class TaskAdmin(StatusAdmin):
         EventInline,
     )
     fieldsets = (
-        (None, {"fields": ("goal", "owner", "status", "stage", "priority", "error_")}),
+        (
+            None,
+            {
+                "fields": (
+                    "goal",
+                    ("owner", "priority"),
+                    ("status", "stage"),
+                    "answer",
+                    "error_",
+                )
+            },
+        ),
         (
             "Request",
             {
@@ -159,7 +254,8 @@ class TaskAdmin(StatusAdmin):
                 "classes": ("tab",),
                 "fields": (
                     ("max_cost_usd", "spent"),
-                    ("max_tokens", "spent_tokens", "held_tokens"),
+                    ("spent_tokens", "held_tokens"),
+                    "max_tokens",
                     ("max_time_seconds", "deadline_at"),
                 ),
             },
@@ -169,9 +265,10 @@ class TaskAdmin(StatusAdmin):
             {
                 "classes": ("tab",),
                 "fields": (
-                    ("created_at", "started_at", "finished_at"),
-                    ("run", "plan_version", "stop_reason"),
-                    "event_head",
+                    ("created_at", "started_at"),
+                    ("finished_at", "duration"),
+                    ("run", "plan_version"),
+                    ("stop_reason", "event_head"),
                 ),
             },
         ),
@@ -180,13 +277,36 @@ class TaskAdmin(StatusAdmin):
     @display(description="Goal", ordering="goal")
     def short_goal(self, task: Task) -> str:
         """Show the beginning of the goal."""
-        return task.goal[:80]
+        return shortened(task.goal)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        """Count the steps in the same query."""
+        steps = Step.objects.filter(task=OuterRef("pk"))
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.annotate(
+            step_count=_count(steps),
+            done_count=_count(steps.filter(status=Step.Status.DONE)),
+        )
 
     @display(description="Steps")
-    def steps_done(self, task: Task) -> str:
+    def steps_done(self, task: Any) -> str:
         """Show how many steps are done."""
-        steps = list(Step.objects.filter(task=task).values_list("status", flat=True))
-        return f"{steps.count(Step.Status.DONE)} / {len(steps)}"
+        return f"{task.done_count} / {task.step_count}"
+
+    @display(description="Took")
+    def duration(self, task: Task) -> str:
+        """Show the seconds from the first step's start to the end."""
+        if task.started_at is None or task.finished_at is None:
+            return "-"
+        return f"{(task.finished_at - task.started_at).total_seconds():.2f} s"
+
+    @display(description="Answer")
+    def answer(self, task: Task) -> SafeString | str:
+        """Show the latest result in a line, and link to all of it."""
+        result = TaskResult.objects.filter(task=task).order_by("-run").first()
+        if result is None:
+            return "none yet"
+        return format_html("{} {}", answer_of(result), link_to(result, "(all of it)"))
 
     @display(description="Spent", ordering="spent_nano")
     def spent(self, task: Task) -> str:
@@ -220,27 +340,25 @@ class TaskAdmin(StatusAdmin):
 
 
 @admin.register(Plan)
-class PlanAdmin(ReadOnlyAdmin):
+class PlanAdmin(TaskPartAdmin):
     """Plan versions with their steps."""
 
+    icon: ClassVar[str] = "account_tree"
     list_display = ("task_link", "version", "source", "recipe", "model", "created_at")
     list_select_related = ("task",)
     list_filter = ("source", "recipe", "model", "created_at")
     search_fields = ("task__id",)
     fields = (
         ("task_link", "version"),
-        ("source", "recipe", "model", "prompt_version"),
-        ("total_estimated_cost", "total_estimated_time", "sum_estimated_time"),
+        ("source", "recipe"),
+        ("model", "prompt_version"),
+        "total_estimated_cost",
+        ("total_estimated_time", "sum_estimated_time"),
         "steps_",
         "result_",
         "repairs_",
         "unserved_",
     )
-
-    @display(description="Task")
-    def task_link(self, plan: Plan) -> SafeString:
-        """Link to the task."""
-        return link_to(plan.task)
 
     @display(description="Steps")
     def steps_(self, plan: Plan) -> SafeString:
@@ -277,9 +395,10 @@ class PlanAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Step)
-class StepAdmin(StatusAdmin):
+class StepAdmin(TaskPartAdmin):
     """Steps with their attempts and charges."""
 
+    icon: ClassVar[str] = "checklist"
     list_display = (
         "step_id",
         "task_link",
@@ -296,22 +415,32 @@ class StepAdmin(StatusAdmin):
     search_fields = ("task__id", "step_id", "worker")
     inlines = (AttemptInline, ChargeInline)
     fields = (
-        ("step_id", "task_link", "kind", "status"),
-        ("arm", "capability", "queue"),
+        "task_link",
+        ("step_id", "status"),
+        ("kind", "queue"),
+        ("arm", "capability"),
         "description",
-        ("depends_on", "criteria", "taint"),
-        ("attempt_count", "worker", "lease_until", "run_after"),
-        ("confidence", "confidence_reason"),
+        ("depends_on_", "taint_"),
+        ("attempt_count", "worker"),
+        ("run_after", "lease_until"),
+        ("started_at", "finished_at"),
+        "confidence",
+        "confidence_reason",
         "error_",
         "input_",
         "output_",
         "evidence_",
     )
 
-    @display(description="Task")
-    def task_link(self, step: Step) -> SafeString:
-        """Link to the task."""
-        return link_to(step.task)
+    @display(description="Depends on")
+    def depends_on_(self, step: Step) -> str:
+        """Name the steps that come before."""
+        return shown_list(step.depends_on)
+
+    @display(description="Taint")
+    def taint_(self, step: Step) -> str:
+        """Name the families of suspicious text in what the step took."""
+        return shown_list(step.taint)
 
     @display(description="Input")
     def input_(self, step: Step) -> SafeString:
@@ -338,19 +467,25 @@ class StepAdmin(StatusAdmin):
 class AttemptAdmin(ReadOnlyAdmin):
     """Attempts."""
 
+    icon: ClassVar[str] = "replay"
     list_display = (
         "step",
+        "task_link",
         "number",
         "outcome_",
         "worker",
-        "instance",
         "started_at",
         "finished_at",
         "error_code",
     )
-    list_select_related = ("step",)
+    list_select_related = ("step__task",)
     list_filter = ("outcome", "error_code", "started_at")
     search_fields = ("step__task__id", "request_id", "worker")
+
+    @display(description="Task")
+    def task_link(self, attempt: Attempt) -> SafeString:
+        """Link to the task."""
+        return link_to(attempt.step.task, shortened(attempt.step.task.goal))
 
     @display(description="Outcome", label=COLOURS)
     def outcome_(self, attempt: Attempt) -> str:
@@ -359,39 +494,45 @@ class AttemptAdmin(ReadOnlyAdmin):
 
 
 @admin.register(TaskResult)
-class TaskResultAdmin(ReadOnlyAdmin):
+class TaskResultAdmin(TaskPartAdmin):
     """Results."""
 
+    icon: ClassVar[str] = "fact_check"
     list_display = ("task_link", "run", "plan_version", "confidence", "created_at")
     list_select_related = ("task",)
     list_filter = ("created_at",)
     search_fields = ("task__id",)
-    fields = ("task_link", ("run", "plan_version", "confidence"), "result_")
-
-    @display(description="Task")
-    def task_link(self, result: TaskResult) -> SafeString:
-        """Link to the task."""
-        return link_to(result.task)
+    ordering = ("-created_at",)
+    fields = (
+        "task_link",
+        ("run", "plan_version"),
+        "confidence",
+        "created_at",
+        "result_",
+        "outputs_",
+    )
 
     @display(description="Result")
     def result_(self, result: TaskResult) -> SafeString:
-        """Show the result as it is stored."""
-        return shown_json(result.result_data)
+        """Show the result as it is stored, without the steps' outputs."""
+        data = result.result_data
+        return shown_json({key: data[key] for key in data if key != "outputs"})
+
+    @display(description="Outputs of the steps")
+    def outputs_(self, result: TaskResult) -> SafeString:
+        """Show what each step gave."""
+        return shown_json(result.result_data.get("outputs", {}))
 
 
 @admin.register(Verdict)
-class VerdictAdmin(ReadOnlyAdmin):
+class VerdictAdmin(TaskPartAdmin):
     """Verdicts."""
 
+    icon: ClassVar[str] = "gavel"
     list_display = ("criterion", "verdict_", "kind", "method", "task_link", "run")
     list_select_related = ("task",)
     list_filter = ("verdict", "kind", "method")
     search_fields = ("task__id", "criterion")
-
-    @display(description="Task")
-    def task_link(self, verdict: Verdict) -> SafeString:
-        """Link to the task."""
-        return link_to(verdict.task)
 
     @display(description="Verdict", label=COLOURS)
     def verdict_(self, verdict: Verdict) -> str:
@@ -400,9 +541,10 @@ class VerdictAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Charge)
-class ChargeAdmin(ReadOnlyAdmin):
+class ChargeAdmin(TaskPartAdmin):
     """The ledger's rows."""
 
+    icon: ClassVar[str] = "payments"
     list_display = (
         "model",
         "purpose",
@@ -416,11 +558,6 @@ class ChargeAdmin(ReadOnlyAdmin):
     list_select_related = ("task",)
     list_filter = ("state", "purpose", "model", "created_at")
     search_fields = ("task__id",)
-
-    @display(description="Task")
-    def task_link(self, charge: Charge) -> SafeString:
-        """Link to the task."""
-        return link_to(charge.task)
 
     @display(description="State", label=COLOURS)
     def state_(self, charge: Charge) -> str:
