@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dj_database_url
 import django_stubs_ext
+import redis
 from environs import Env
 
 from octollm import __version__
@@ -113,6 +114,12 @@ DATABASES = {
         conn_health_checks=True,
     )
 }
+# A worker that is paused or cut off within a turn would hold its task's lock for as
+# long as it is away, and nobody could take the step back. A URL with `options` decides
+# itself.
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault(
+    "options", "-c idle_in_transaction_session_timeout=30s"
+)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis or Valkey and the queue --------------------------------------------------
@@ -123,10 +130,11 @@ REDIS_URL = secret(
 DRAMATIQ_BROKER = {
     "BROKER": "dramatiq.brokers.redis.RedisBroker",
     "OPTIONS": {
-        "url": REDIS_URL,
-        # A hung server must not hold a request for redis-py's default 5 s.
-        "socket_timeout": 2.0,
-        "socket_connect_timeout": 1.0,
+        # A hung server must not hold a request for redis-py's default 5 s. Given the
+        # URL itself, Dramatiq drops all other options of the client.
+        "connection_pool": redis.ConnectionPool.from_url(
+            REDIS_URL, socket_timeout=1.0, socket_connect_timeout=1.0
+        ),
         # Dramatiq's defaults bring a killed worker's messages back after minutes.
         "heartbeat_timeout": 15_000,
         "maintenance_chance": 100_000,

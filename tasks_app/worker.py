@@ -19,7 +19,7 @@ from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
 from tasks_app import reaper
 from tasks_app.claims import held_claims
-from tasks_app.hints import Hints, send_hints
+from tasks_app.hints import send_missing_hints
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ThisWorker:
         ttl_s = settings.OCTOLLM_LEADER_TTL_S
         if leaders.lead("reaper", holder=self.id, ttl_s=ttl_s):
             health.check_arms()
-            reaper.tick(lambda queue, n: send_hints(queue, Hints(count=n)))
+            reaper.tick(send_missing_hints)
 
     def _every(self, interval_s: float, act: Callable[[], object]) -> None:
         thread = threading.Thread(

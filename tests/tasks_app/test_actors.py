@@ -8,9 +8,9 @@ import dramatiq
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tasks_app import actors
+from tasks_app import actors, hints
 from tasks_app.actors import look, look_default, look_sandbox
-from tasks_app.hints import ACTORS, Hints, send_hints
+from tasks_app.hints import ACTORS, Hints, send_hints, send_missing_hints
 from tasks_app.models import Step, Task
 from tasks_app.worker import ThisWorker, this_worker
 from tests.builders import make_planned_task, make_step, make_task, statuses
@@ -49,6 +49,16 @@ class TestMessages:
         ]
 
 
+def _refuse(*_: object, **__: object) -> None:
+    raise RedisConnectionError("down")
+
+
+@pytest.fixture
+def _rested(monkeypatch):
+    monkeypatch.setattr(hints, "_rest", hints._Rest())
+
+
+@pytest.mark.usefixtures("_rested")
 class TestHints:
     def test_as_many_messages_as_steps_are_sent(self, engines):
         queue: Any = dramatiq.get_broker()
@@ -70,14 +80,57 @@ class TestHints:
         queue.flush_all()
 
     def test_queue_that_is_down_is_no_error(self, monkeypatch, caplog):
-        def refuse(*_: object, **__: object) -> None:
-            raise RedisConnectionError("down")
-
-        monkeypatch.setattr(dramatiq.get_broker(), "enqueue", refuse)
+        monkeypatch.setattr(dramatiq.get_broker(), "enqueue", _refuse)
 
         send_hints("default", Hints(count=1))
 
         assert "a hint could not be sent: ConnectionError" in caplog.text
+
+    def test_queue_that_failed_is_left_alone_for_a_while(self, monkeypatch):
+        tried: list[None] = []
+
+        def refuse(*_: object, **__: object) -> None:
+            tried.append(None)
+            raise RedisConnectionError("down")
+
+        monkeypatch.setattr(dramatiq.get_broker(), "enqueue", refuse)
+
+        for _ in range(5):
+            send_hints("default", Hints(count=1))
+
+        assert len(tried) == 1
+
+    def test_queue_that_recovered_is_used_again(self, engines, monkeypatch):
+        monkeypatch.setattr(hints, "REST_S", 0.0)
+        queue: Any = dramatiq.get_broker()
+        queue.flush_all()
+        with monkeypatch.context() as broken:
+            broken.setattr(queue, "enqueue", _refuse)
+            send_hints("default", Hints(count=1))
+
+        for _ in range(2):
+            send_hints("default", Hints(count=1))
+
+        assert queue.client.llen("dramatiq:default") == 2
+        queue.flush_all()
+
+    def test_queue_that_hangs_is_given_up_soon(self):
+        # What reads the answer is the connection, not the client.
+        pool = dramatiq.get_broker().client.connection_pool  # type: ignore[attr-defined]  # of Redis
+
+        connection = pool.connection_class(**pool.connection_kwargs)
+
+        assert (connection.socket_timeout, connection.socket_connect_timeout) == (1, 1)
+
+    def test_hints_that_wait_already_are_not_sent_again(self, engines):
+        queue: Any = dramatiq.get_broker()
+        queue.flush_all()
+
+        for count in (2, 3, 1):
+            send_missing_hints("default", count)
+
+        assert queue.client.llen("dramatiq:default") == 3
+        queue.flush_all()
 
     @pytest.mark.parametrize("count", [0, -1])
     def test_no_step_needs_no_hint(self, count, monkeypatch):

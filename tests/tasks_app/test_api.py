@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from octollm.access.keys import create_key
 from octollm.access.models import Owner
 from reflex.models import Screening, VaultEntry
+from tasks_app import hints
 from tasks_app.models import Step, Task, TaskEvent
 from tests.builders import finish_step, make_planned_task, make_step, make_task
 
@@ -461,6 +462,7 @@ def test_queue_that_is_down_changes_no_answer(
         raise RedisConnectionError("down")
 
     monkeypatch.setattr(dramatiq.get_broker(), "enqueue", refuse)
+    monkeypatch.setattr(hints, "_rest", hints._Rest())
     with django_capture_on_commit_callbacks(execute=True):
         answer = submit(client)
 
