@@ -36,7 +36,7 @@ from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_stopped
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
-from tasks_app.models import Step, Task
+from tasks_app.models import Attempt, Step
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,10 @@ def _observed(arm: str) -> Iterator[None]:
 def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
     if isinstance(error, BudgetBusyError):
         return _wait_for_budget(claim, error)
-    if isinstance(error, BudgetExceededError | DeadlineExceededError):
-        return _stop_task(claim, error)
+    if isinstance(error, BudgetExceededError):
+        return _stop_task(claim, error, stop_reason=f"budget_{error.limit}")
+    if isinstance(error, DeadlineExceededError):
+        return _stop_task(claim, error, stop_reason="deadline")
     if isinstance(error, CallCancelledError):
         return _give_back(claim)
     return _record_failure(claim, error, is_transient=error.is_transient)
@@ -87,14 +89,14 @@ def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
 def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
-    made = make_plan(planning.contract_of(task), _services(claim, stop, task))
+    made = make_plan(planning.contract_of(task), _services(claim, stop))
     made = planning.screened(made, task_id=task.pk)
     judging = planning.judging_cost(task)
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, _done(output=version)):
             return _note_late(claim)
-        free = planning.Amount(nano=turn.free_nano, tokens=turn.free_tokens)
+        free = planning.Amount(nano=turn.task.free_nano, tokens=turn.task.free_tokens)
         turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
         ready = turn.advance()
     _log_outcome(claim, "done")
@@ -108,15 +110,8 @@ def work(claim: Claim, stop: StopToken) -> Hints:
     resolved = resolve(
         claim.step.input, goal=task.goal, context=task.context, outputs=needed.outputs
     )
-    request = _request(
-        claim, task, dict(resolved) if isinstance(resolved, dict) else {}
-    )
-    screened = boundary.call(
-        request,
-        arm=get_arm(claim.step.arm),
-        services=_services(claim, stop, task),
-        scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
-        is_new=claim.is_new_request,
+    screened = _invoke(
+        claim, stop, dict(resolved) if isinstance(resolved, dict) else {}
     )
     taint = tuple(sorted({*screened.taint, *needed.taint}))
     ending = _done_by_arm(screened.reply, taint=taint)
@@ -133,22 +128,15 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
     """Judge the result against every criterion and constraint, and end the task."""
     task = claim.task
     draft = steps_read.draft_result(task)
-    request = _request(
+    screened = _invoke(
         claim,
-        task,
+        stop,
         {
             "result": draft.judged_values,
             "outputs": {s.step_id: s.output for s in draft.steps if s.output},
             "criteria": list(task.acceptance_criteria),
             "constraints": list(task.constraints),
         },
-    )
-    screened = boundary.call(
-        request,
-        arm=get_arm(claim.step.arm),
-        services=_services(claim, stop, task),
-        scopes=boundary.Scopes(task=task.pk, knowledge=task.owner_id),
-        is_new=claim.is_new_request,
     )
     with task_turn(task.pk) as turn:
         screened.record()
@@ -160,13 +148,27 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
 
 
 # What a stage needs ---------------------------------------------------------------
-def _services(claim: Claim, stop: StopToken, task: Task) -> ArmServices:
-    return ArmServices(meter=TaskMeter(claim), stop=stop, knowledge_scope=task.owner_id)
+def _invoke(
+    claim: Claim, stop: StopToken, step_input: JSONObject
+) -> boundary.ScreenedReply:
+    """Let the step's arm work, inside the boundary."""
+    return boundary.call(
+        _request(claim, step_input),
+        arm=get_arm(claim.step.arm),
+        services=_services(claim, stop),
+        scopes=boundary.Scopes(task=claim.task.pk, knowledge=claim.task.owner_id),
+        is_new=claim.is_new_request,
+    )
 
 
-def _request(claim: Claim, task: Task, step_input: JSONObject) -> ArmRequest:
-    criteria = list(task.acceptance_criteria)
-    free = task.max_cost_nano - task.spent_nano - task.held_nano
+def _services(claim: Claim, stop: StopToken) -> ArmServices:
+    return ArmServices(
+        meter=TaskMeter(claim), stop=stop, knowledge_scope=claim.task.owner_id
+    )
+
+
+def _request(claim: Claim, step_input: JSONObject) -> ArmRequest:
+    task, criteria = claim.task, list(claim.task.acceptance_criteria)
     return ArmRequest(
         request_id=claim.request_id,
         task_id=task.pk,
@@ -178,22 +180,21 @@ def _request(claim: Claim, task: Task, step_input: JSONObject) -> ArmRequest:
         constraints=list(task.constraints),
         criteria=[criteria[i] for i in claim.step.criteria if i < len(criteria)],
         budget=StepBudget(
-            max_cost_usd=planning.to_usd(max(0, free) + claim.step.envelope_nano),
-            max_tokens=max(0, task.max_tokens - task.spent_tokens - task.held_tokens)
-            + claim.step.envelope_tokens,
+            max_cost_usd=planning.to_usd(task.free_nano + claim.step.envelope_nano),
+            max_tokens=task.free_tokens + claim.step.envelope_tokens,
             deadline_at=claim.deadline_at,
         ),
     )
 
 
 def _done(*, output: JSONObject) -> Ending:
-    return Ending(status=Step.Status.DONE, outcome="done", output=output)
+    return Ending(status=Step.Status.DONE, outcome=Attempt.Outcome.DONE, output=output)
 
 
 def _done_by_arm(reply: ArmReply, *, taint: tuple[str, ...] = ()) -> Ending:
     return Ending(
         status=Step.Status.DONE,
-        outcome="done",
+        outcome=Attempt.Outcome.DONE,
         output=reply.output,
         evidence=reply.evidence,
         confidence=reply.confidence,
@@ -208,17 +209,17 @@ def _done_by_arm(reply: ArmReply, *, taint: tuple[str, ...] = ()) -> Ending:
 # How a step can fail ----------------------------------------------------------------
 def _record_failure(claim: Claim, error: OctoLLMError, *, is_transient: bool) -> Hints:
     """Record a retry, or the step's end and what follows from it."""
-    details: JSONObject = {"code": error.code, "message": error.message}
     is_last = claim.attempt >= settings.OCTOLLM_MAX_ATTEMPTS
     if is_transient and not is_last:
-        return _retry(claim, details)
+        return _retry(claim, error)
     status = Step.Status.DEAD if is_transient else Step.Status.FAILED
+    ending = _failed(error, status=status)
     with task_turn(claim.step.task_id) as turn:
-        ending = Ending(status=status, outcome="failed", error=details)
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        _log_outcome(claim, str(status), error.code)
-        return Hints(count=after_failure(turn, claim.step, details))
+        ready = after_failure(turn, claim.step, _details(error))
+    _log_outcome(claim, status, error.code)
+    return Hints(count=ready)
 
 
 def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
@@ -234,7 +235,7 @@ def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
     return 0
 
 
-def _retry(claim: Claim, details: JSONObject) -> Hints:
+def _retry(claim: Claim, error: OctoLLMError) -> Hints:
     delay_s = full_jitter(
         claim.attempt,
         base_s=settings.OCTOLLM_RETRY_MIN_S,
@@ -242,30 +243,24 @@ def _retry(claim: Claim, details: JSONObject) -> Hints:
         random=_random,
     )
     ending = Ending(
-        status=Step.Status.READY, outcome="retry", error=details, delay_s=delay_s
+        status=Step.Status.READY,
+        outcome=Attempt.Outcome.RETRY,
+        delay_s=delay_s,
+        error=_details(error),
     )
-    with task_turn(claim.step.task_id) as turn:
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-    _log_outcome(claim, "retry", str(details["code"]))
-    return Hints(count=1, delay_s=delay_s)
+    return _put_back(claim, ending, code=error.code)
 
 
 def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
     """Put the step back: what it needs is held by others and may come free."""
-    delay_s = settings.OCTOLLM_RETRY_MIN_S
     ending = Ending(
         status=Step.Status.READY,
-        outcome="released",
-        delay_s=delay_s,
+        outcome=Attempt.Outcome.RELEASED,
+        delay_s=settings.OCTOLLM_RETRY_MIN_S,
         is_counted=False,
-        error={"code": error.code, "message": error.message},
+        error=_details(error),
     )
-    with task_turn(claim.step.task_id) as turn:
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-    _log_outcome(claim, "released", error.code)
-    return Hints(count=1, delay_s=delay_s)
+    return _put_back(claim, ending, code=error.code)
 
 
 def _give_back(claim: Claim) -> Hints:
@@ -275,30 +270,39 @@ def _give_back(claim: Claim) -> Hints:
     """
     ending = Ending(
         status=Step.Status.READY,
-        outcome="released",
+        outcome=Attempt.Outcome.RELEASED,
         keeps_request=True,
         is_counted=False,
     )
+    return _put_back(claim, ending, code="stopped")
+
+
+def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
+    """Make the step ready again, after the ending's delay."""
     with task_turn(claim.step.task_id) as turn:
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-    _log_outcome(claim, "released", "stopped")
-    return Hints(count=1)
+    _log_outcome(claim, ending.outcome, code)
+    return Hints(count=1, delay_s=ending.delay_s)
 
 
-def _stop_task(claim: Claim, error: OctoLLMError) -> Hints:
+def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
     """End the task with what there is: a limit was reached."""
-    details: JSONObject = {"code": error.code, "message": error.message}
-    limit = getattr(error, "limit", "")
+    ending = _failed(error, status=Step.Status.FAILED)
     with task_turn(claim.step.task_id) as turn:
-        ending = Ending(status=Step.Status.FAILED, outcome="failed", error=details)
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        _log_outcome(claim, "stopped", error.code)
-        close_stopped(
-            turn, details, stop_reason=f"budget_{limit}" if limit else "deadline"
-        )
+        close_stopped(turn, _details(error), stop_reason=stop_reason)
+    _log_outcome(claim, "stopped", error.code)
     return NOTHING
+
+
+def _failed(error: OctoLLMError, *, status: Step.Status) -> Ending:
+    return Ending(status=status, outcome=Attempt.Outcome.FAILED, error=_details(error))
+
+
+def _details(error: OctoLLMError) -> JSONObject:
+    return {"code": error.code, "message": error.message}
 
 
 def _note_late(claim: Claim) -> Hints:

@@ -24,7 +24,7 @@ from octollm.ids import new_id
 from octollm.rows import RowReader
 from octollm.types import JSONObject
 from tasks_app import chain, statements
-from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
+from tasks_app.models import Attempt, Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
 Status: TypeAlias = Task.Status
 Stage: TypeAlias = Task.Stage
@@ -195,18 +195,6 @@ class Turn:
         if self.task.is_terminal:
             raise IllegalStateError(f"The task is {self.task.status} already.")
 
-    @property
-    def free_nano(self) -> int:
-        """What neither is spent nor held of the dollars, in nano-dollars."""
-        task = self.task
-        return max(0, task.max_cost_nano - task.spent_nano - task.held_nano)
-
-    @property
-    def free_tokens(self) -> int:
-        """What neither is spent nor held of the tokens."""
-        task = self.task
-        return max(0, task.max_tokens - task.spent_tokens - task.held_tokens)
-
     def hold(self, *, nano: int, tokens: int) -> None:
         """Add to what is held, or give back when negative."""
         self.set(
@@ -310,7 +298,7 @@ class Turn:
             error = {"code": "worker_lost", "message": message}
         ending = Ending(
             status=Step.Status.DEAD if error else Step.Status.READY,
-            outcome="lost",
+            outcome=Attempt.Outcome.LOST,
             error=error,
             keeps_request=error is None,
         )

@@ -183,6 +183,16 @@ class Task(models.Model):
         return int(self.max_cost_usd * NANO_PER_USD)
 
     @property
+    def free_nano(self) -> int:
+        """What is neither spent nor held of the dollars, in nano-dollars."""
+        return max(0, self.max_cost_nano - self.spent_nano - self.held_nano)
+
+    @property
+    def free_tokens(self) -> int:
+        """What is neither spent nor held of the tokens."""
+        return max(0, self.max_tokens - self.spent_tokens - self.held_tokens)
+
+    @property
     def spent_usd(self) -> Decimal:
         """What was spent, in dollars, exact."""
         return Decimal(self.spent_nano) / NANO_PER_USD
