@@ -11,6 +11,7 @@ from django.conf import settings
 
 from arms import llm
 from arms.pricing import price_of
+from arms.registry import get_arm
 from octollm.errors import TaskRejectedError
 from planner import plan as plans
 from planner.plan import PlannedStep, PlanningContract
@@ -132,6 +133,7 @@ def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:
         description=planned.description,
         arm=planned.arm,
         capability=planned.capability,
+        queue=get_arm(planned.arm).spec.queue,
         depends_on=list(planned.depends_on),
         input=planned.input,
         criteria=list(planned.criteria),

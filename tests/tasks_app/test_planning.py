@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from tasks_app.planning import (
     to_usd,
 )
 from tests.builders import make_task
+from tests.gate import GateArm
 
 PLENTY = Amount(nano=10**9, tokens=10_000)
 
@@ -86,6 +88,14 @@ class TestEnvelopes:
 
         assert [step.step_id for step in steps] == ["a", "b", "judge"]
         assert steps[-1].depends_on == ["a", "b"]
+
+    def test_step_waits_in_the_queue_of_its_arm(self, monkeypatch):
+        guarded = dataclasses.replace(GateArm.spec, queue="sandbox")
+        monkeypatch.setattr(GateArm, "spec", guarded)
+
+        _, steps = rows_of(plan(planned("a")), judging=Amount(), free=PLENTY)
+
+        assert [step.queue for step in steps] == ["sandbox", "default"]
 
 
 class TestJudgingCost:
