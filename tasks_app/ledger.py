@@ -12,7 +12,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from arms.contract import CallPrice, ModelCall, ModelUsage
 from octollm import metrics
@@ -125,12 +125,17 @@ class TaskMeter:
                 _book(turn, charge, Charge.State.RELEASED)
 
 
-def presume_lost(turn: Turn) -> int:
-    """Book at worst case the calls whose attempt is over; return how many."""
+def lost_charges() -> QuerySet[Charge]:
+    """Return the held charges whose attempt is over."""
     over = ~Q(step__status=Step.Status.RUNNING) | Q(
         attempt__lt=F("step__attempt_count")
     )
-    lost = list(Charge.objects.filter(over, task=turn.task, state=Charge.State.HELD))
+    return Charge.objects.filter(over, state=Charge.State.HELD)
+
+
+def presume_lost(turn: Turn) -> int:
+    """Book a task's lost charges at worst case; return how many."""
+    lost = list(lost_charges().filter(task=turn.task))
     for charge in lost:
         _presume(turn, charge)
     return len(lost)

@@ -14,14 +14,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from octollm.resilience.models import Worker
 from octollm.types import JSONObject
 from tasks_app.finish import close_stopped
-from tasks_app.ledger import presume_lost
-from tasks_app.models import Charge, Step, Task
+from tasks_app.ledger import lost_charges, presume_lost
+from tasks_app.models import Step, Task
 from tasks_app.pipeline import after_failure
 from tasks_app.turn import Turn, task_turn
 
@@ -89,19 +88,10 @@ def _stopper(reason: str, code: str, message: str) -> Callable[[Turn], None]:
 
 def presume_lost_charges() -> int:
     """Book calls at worst case whose attempt is over and that never settled."""
-    over = ~Q(step__status=Step.Status.RUNNING) | Q(
-        attempt__lt=F("step__attempt_count")
+    lost = lost_charges().filter(created_at__lt=Now() - timedelta(seconds=SETTLE_S))
+    return _each(
+        lost.values_list("task_id", flat=True).distinct()[:BATCH], presume_lost
     )
-    lost = Charge.objects.filter(
-        over,
-        state=Charge.State.HELD,
-        created_at__lt=Now() - timedelta(seconds=SETTLE_S),
-    )
-
-    def presume(turn: Turn) -> None:
-        presume_lost(turn)
-
-    return _each(lost.values_list("task_id", flat=True).distinct()[:BATCH], presume)
 
 
 def forget_workers() -> int:
@@ -121,7 +111,7 @@ def hint_again(send_hints: Callable[[str, int], None]) -> None:
         send_hints(queue, queues.count(queue))
 
 
-def _each(task_ids: Iterable[UUID], act: Callable[[Turn], None]) -> int:
+def _each(task_ids: Iterable[UUID], act: Callable[[Turn], object]) -> int:
     count = 0
     for task_id in dict.fromkeys(task_ids):
         try:
@@ -137,7 +127,7 @@ def _each(task_ids: Iterable[UUID], act: Callable[[Turn], None]) -> int:
     return count
 
 
-def _act_on(task_id: UUID, act: Callable[[Turn], None]) -> bool:
+def _act_on(task_id: UUID, act: Callable[[Turn], object]) -> bool:
     """Take a turn unless the task is being changed; say whether it was taken."""
     free = Task.objects.select_for_update(skip_locked=True, no_key=True)
     with transaction.atomic():
