@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
 
 import httpx2
+from django.urls import reverse
 
 import arms.knowledge
 from arms.knowledge.documents import NewDocument, ingest_all
@@ -47,9 +51,11 @@ def run_demo(*, base_url: str, ingests: bool, out: TextIO) -> bool:
         answer = client.post("/submit", json=BODY)
         answer.raise_for_status()
         task_id = answer.json()["task_id"]
-        print(f"\nPOST /submit  {json.dumps(BODY)}\n  task {task_id}", file=out)
+        _print_request(f"{base_url}/tasks/{task_id}", out)
         task = _follow(client, task_id, out)
     _print_result(task, time.monotonic() - began, out)
+    page = reverse("admin:tasks_app_task_change", args=[task_id])
+    print(f"  all of it: {base_url}{page}", file=out, flush=True)
     return bool(task["status"] == Task.Status.COMPLETED)
 
 
@@ -70,11 +76,20 @@ def _ingest_sample(out: TextIO) -> None:
         ],
     )
     new = sum(document.duplicate_of is None for document in ingested)
+    how = f"{new} of them ingested now" if new else "ingested before"
     print(
-        f"Sample: {len(rows)} product reviews written for this project, "
-        f"{new} of them ingested now into “{COLLECTION}”.",
+        f"Sample: {len(rows)} product reviews written for this project, in the "
+        f"collection “{COLLECTION}” ({how}).",
         file=out,
     )
+
+
+def _print_request(address: str, out: TextIO) -> None:
+    print("\nPOST /submit", file=out)
+    for key, value in BODY.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        print(f"  {key}: {shown}", file=out)
+    print(f"→ {address}", file=out, flush=True)
 
 
 def _follow(client: httpx2.Client, task_id: str, out: TextIO) -> dict[str, Any]:
@@ -100,26 +115,37 @@ def _line(event: Mapping[str, Any]) -> str:
 
 def _print_result(task: Mapping[str, Any], seconds: float, out: TextIO) -> None:
     result = task["result"] or {}
+    cost = Decimal(task["spent"]["cost_usd"]).normalize()
     lines = [
-        "",
-        f"{task['status']} after {seconds:.1f} s, {task['spent']['cost_usd']} USD, "
-        f"confidence {task['confidence']}",
-        *(f"  {key}: {value}" for key, value in _plain(result)),
+        *(f"{key}: {value}" for key, value in _plain(result)),
         *(
-            f"  {item['verdict']}: {item['criterion']} ({item['evidence']})"
+            f"{item['verdict']}: {item['criterion']} ({item['evidence']})"
             for item in (*result.get("criteria", ()), *result.get("constraints", ()))
         ),
     ]
     if task["error"]:
-        lines.append(f"  {task['error']['code']}: {task['error']['message']}")
-    print("\n".join(lines), file=out, flush=True)
+        lines.append(f"{task['error']['code']}: {task['error']['message']}")
+    print(
+        f"\n{task['status']} after {seconds:.1f} s, ${cost:f}, "
+        f"confidence {task['confidence']}",
+        *map(_wrapped, lines),
+        sep="\n",
+        file=out,
+        flush=True,
+    )
+
+
+def _wrapped(line: str) -> str:
+    width = min(shutil.get_terminal_size().columns, 100)
+    return textwrap.fill(line, width, initial_indent="  ", subsequent_indent="    ")
 
 
 def _plain(result: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
-    """Return what can be shown in a line each; the answer only repeats it."""
+    """Return numbers, then sentences; the answer would only repeat them."""
     hidden = {"answer", "partial"}
-    return (
+    shown = (
         (key, value)
         for key, value in result.items()
         if isinstance(value, str | int | float) and key not in hidden
     )
+    return sorted(shown, key=lambda item: isinstance(item[1], str))

@@ -99,10 +99,11 @@ class System:
     def run(self, began: float) -> None:
         """Start everything and watch it until somebody asks to stop."""
         try:
+            say(f"OctoLLM {__version__}: starting")
             self._start_engines()
             self._prepare()
             self._start_web()
-            say(f"OctoLLM {__version__}: ready in {time.monotonic() - began:.1f} s")
+            say(f"ready in {time.monotonic() - began:.1f} s")
             self._start_workers()
             self._publish()
             self._tell_addresses()
@@ -151,6 +152,7 @@ class System:
         if cluster and is_prepared(cluster):
             return
         written = self._options.data_dir / "run" / "made.json"
+        say("  preparing the database")
         errand = self._program(
             "prepare", [sys.executable, "-m", "octollm.embedded.prepare", str(written)]
         )

@@ -83,9 +83,12 @@ def test_shown_key_opens_the_api(system: Running) -> None:
 
 
 def test_first_start_carries_the_sample_goal_to_a_result(system: Running) -> None:
-    wait_until(lambda: "sentiment_score" in system.said)
+    wait_until(lambda: "The system stays up" in system.said)
 
+    assert "sentiment_score: 0." in system.said
     assert "met: Sentiment score -1 to 1" in system.said
+    assert re.search(r"completed after \d+\.\d s, \$0, confidence 0\.\d", system.said)
+    assert f"all of it: {system.instance.base_url}/admin/" in system.said
     assert system.process.poll() is None
 
 
