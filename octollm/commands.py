@@ -13,7 +13,12 @@ from octollm.embedded.instance import data_dir as default_data_dir
 from octollm.embedded.up import UpOptions
 from octollm.embedded.up import up as run_up
 from octollm.joining import DataDir, join, join_with_django
-from octollm.programs import web_command, worker_command, worker_environment
+from octollm.programs import (
+    WORKER_QUEUES,
+    web_command,
+    worker_command,
+    worker_environment,
+)
 
 app = typer.Typer()
 
@@ -49,7 +54,7 @@ def worker(
     *,
     queues: Annotated[
         str, typer.Option(help="Queues to serve, separated by commas.")
-    ] = "default,sandbox",
+    ] = ",".join(WORKER_QUEUES),
     threads: Annotated[int, typer.Option(min=1, help="Messages at a time.")] = 4,
     data_dir: DataDir = None,
 ) -> None:
