@@ -46,6 +46,18 @@ EXTRA_KEYS = ("task_id", "step_id", "attempt", "error_code", "frames")
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+_LOGGERS = {
+    # One line per request would double what a proxy logs already.
+    "django.server": {"level": "WARNING"},
+    # Their lines carry the path, host or body of what failed; those of
+    # octollm.api and octollm.error_pages do not.
+    "django.request": {"level": "CRITICAL"},
+    "django.security": {"level": "CRITICAL"},
+    "drf_spectacular": {"level": "WARNING"},
+    "httpx2": {"level": "WARNING"},
+    "openai": {"level": "WARNING"},
+}
+
 
 def configure(options: dict[str, Any]) -> None:
     """Set up logging; ``options`` holds ``level`` and ``format`` (json or console)."""
@@ -57,24 +69,13 @@ def configure(options: dict[str, Any]) -> None:
         structlog.stdlib.ExtraAdder(allow=EXTRA_KEYS),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Neither renderer formats exceptions itself: structlog's rich tracebacks print
-    # local variables, and those hold requests and SQL.
-    renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
-        if options["format"] == "json"
-        else structlog.dev.ConsoleRenderer(
-            # Descriptor 2, not sys.stderr: Dramatiq puts a pipe in its place.
-            colors=os.isatty(2),
-            exception_formatter=structlog.dev.plain_traceback,
-        )
-    )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": shared,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.ExceptionRenderer(format_exception),
-            renderer,
+            _renderer(options["format"]),
         ],
     }
     logging.config.dictConfig(
@@ -86,18 +87,20 @@ def configure(options: dict[str, Any]) -> None:
                 "stderr": {"class": "logging.StreamHandler", "formatter": "structlog"}
             },
             "root": {"handlers": ["stderr"], "level": options["level"]},
-            "loggers": {
-                # One line per request would double what a proxy logs already.
-                "django.server": {"level": "WARNING"},
-                # Their lines carry the path, host or body of what failed; those of
-                # octollm.api and octollm.error_pages do not.
-                "django.request": {"level": "CRITICAL"},
-                "django.security": {"level": "CRITICAL"},
-                "drf_spectacular": {"level": "WARNING"},
-                "httpx2": {"level": "WARNING"},
-                "openai": {"level": "WARNING"},
-            },
+            "loggers": _LOGGERS,
         }
+    )
+
+
+def _renderer(form: str) -> structlog.typing.Processor:
+    # Neither renderer formats exceptions itself: structlog's rich tracebacks print
+    # local variables, and those hold requests and SQL.
+    if form == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(
+        # Descriptor 2, not sys.stderr: Dramatiq puts a pipe in its place.
+        colors=os.isatty(2),
+        exception_formatter=structlog.dev.plain_traceback,
     )
 
 

@@ -1,0 +1,9 @@
+"""The operator's pages: what happened, read-only.
+
+Texts stand as they are stored, with placeholders; nothing is revealed here. Django
+imports this package to have them registered.
+"""
+
+from tasks_app.admin import results, steps, tasks
+
+__all__ = ["results", "steps", "tasks"]

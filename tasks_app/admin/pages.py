@@ -1,0 +1,60 @@
+"""What the pages of several histories show alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from octollm.history import ReadOnlyAdmin, link_to
+from tasks_app.models import TaskResult
+
+COLOURS = {
+    "completed": "success",
+    "done": "success",
+    "met": "success",
+    "settled": "success",
+    "failed": "danger",
+    "dead": "danger",
+    "not_met": "danger",
+    "lost": "danger",
+    "processing": "info",
+    "running": "info",
+    "held": "info",
+    "ready": "info",
+    "cancelled": "warning",
+    "skipped": "warning",
+    "retry": "warning",
+    "presumed": "warning",
+    "not_checked": "warning",
+}
+SHOWN_GOAL = 60
+
+
+def shortened(goal: str) -> str:
+    """Return the beginning of a goal."""
+    return goal if len(goal) <= SHOWN_GOAL else f"{goal[: SHOWN_GOAL - 1]}…"
+
+
+def answer_of(result: TaskResult) -> str:
+    """Return what a result says in a line."""
+    return str(result.result_data.get("answer") or "no answer")
+
+
+class StatusAdmin(ReadOnlyAdmin):
+    """A history whose rows have a status."""
+
+    @display(description="Status", label=COLOURS)
+    def pill(self, row: Any) -> str:
+        """Show the status as a coloured label with its word."""
+        return str(row.status)
+
+
+class TaskPartAdmin(StatusAdmin):
+    """A history whose rows belong to tasks."""
+
+    @display(description="Task", ordering="task__goal")
+    def task_link(self, row: Any) -> SafeString:
+        """Link to the task."""
+        return link_to(row.task, shortened(row.task.goal))

@@ -1,0 +1,225 @@
+"""The pages of plans and steps: what was tried, and what it cost."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from octollm.history import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    link_to,
+    shown_json,
+    shown_list,
+)
+from tasks_app.admin.pages import COLOURS, TaskPartAdmin, shortened
+from tasks_app.models import Attempt, Charge, Plan, Step
+
+
+class AttemptInline(ReadOnlyInline):
+    """The attempts at a step."""
+
+    model = Attempt
+    fields = ("link", "outcome", "worker", "started_at", "finished_at", "error_code")
+    readonly_fields = fields
+
+    @display(description="Number")
+    def link(self, attempt: Attempt) -> SafeString:
+        """Link to the attempt."""
+        return link_to(attempt, str(attempt.number))
+
+
+class ChargeInline(ReadOnlyInline):
+    """The charges of a step."""
+
+    model = Charge
+    fk_name = "step"
+    fields = ("purpose", "model", "state", "settled_nano", "input_tokens")
+    readonly_fields = fields
+
+
+@admin.register(Plan)
+class PlanAdmin(TaskPartAdmin):
+    """Plan versions with their steps."""
+
+    icon: ClassVar[str] = "account_tree"
+    list_display = ("task_link", "version", "source", "recipe", "model", "created_at")
+    list_select_related = ("task",)
+    list_filter = ("source", "recipe", "model", "created_at")
+    search_fields = ("task__id",)
+    fields = (
+        ("task_link", "version"),
+        ("source", "recipe"),
+        ("model", "prompt_version"),
+        "total_estimated_cost",
+        ("total_estimated_time", "sum_estimated_time"),
+        "steps_",
+        "result_",
+        "repairs_",
+        "unserved_",
+    )
+
+    @display(description="Steps")
+    def steps_(self, plan: Plan) -> SafeString:
+        """Show the steps in their order."""
+        by_id = Step.objects.in_bulk(plan.step_ids)
+        ordered = [by_id[pk] for pk in plan.step_ids if pk in by_id]
+        return shown_json(
+            [
+                {
+                    "step_id": step.step_id,
+                    "arm": f"{step.arm}.{step.capability}",
+                    "description": step.description,
+                    "depends_on": step.depends_on,
+                    "status": step.status,
+                }
+                for step in ordered
+            ]
+        )
+
+    @display(description="Result keys")
+    def result_(self, plan: Plan) -> SafeString:
+        """Show what fills the result."""
+        return shown_json(plan.result)
+
+    @display(description="Repairs")
+    def repairs_(self, plan: Plan) -> SafeString:
+        """Show what was mended."""
+        return shown_json(plan.repairs)
+
+    @display(description="Unserved criteria")
+    def unserved_(self, plan: Plan) -> SafeString:
+        """Show which criteria no step serves."""
+        return shown_json(plan.unserved)
+
+
+@admin.register(Step)
+class StepAdmin(TaskPartAdmin):
+    """Steps with their attempts and charges."""
+
+    icon: ClassVar[str] = "checklist"
+    list_display = (
+        "step_id",
+        "task_link",
+        "kind",
+        "arm",
+        "capability",
+        "pill",
+        "attempt_count",
+        "started_at",
+        "finished_at",
+    )
+    list_select_related = ("task",)
+    list_filter = ("status", "kind", "arm", "capability", "queue", "created_at")
+    search_fields = ("task__id", "step_id", "worker")
+    inlines = (AttemptInline, ChargeInline)
+    fields = (
+        "task_link",
+        ("step_id", "status"),
+        ("kind", "queue"),
+        ("arm", "capability"),
+        "description",
+        ("depends_on_", "taint_"),
+        ("attempt_count", "worker"),
+        ("run_after", "lease_until"),
+        ("started_at", "finished_at"),
+        "confidence",
+        "confidence_reason",
+        "error_",
+        "input_",
+        "output_",
+        "evidence_",
+    )
+
+    @display(description="Depends on")
+    def depends_on_(self, step: Step) -> str:
+        """Name the steps that come before."""
+        return shown_list(step.depends_on)
+
+    @display(description="Taint")
+    def taint_(self, step: Step) -> str:
+        """Name the families of suspicious text in what the step took."""
+        return shown_list(step.taint)
+
+    @display(description="Input")
+    def input_(self, step: Step) -> SafeString:
+        """Show the input with its references."""
+        return shown_json(step.input)
+
+    @display(description="Output")
+    def output_(self, step: Step) -> SafeString:
+        """Show the output."""
+        return shown_json(step.output)
+
+    @display(description="Evidence")
+    def evidence_(self, step: Step) -> SafeString:
+        """Show the evidence."""
+        return shown_json(step.evidence)
+
+    @display(description="Error")
+    def error_(self, step: Step) -> SafeString | str:
+        """Show why the step failed."""
+        return shown_json(step.error) if step.error else "none"
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    """Attempts."""
+
+    icon: ClassVar[str] = "replay"
+    list_display = (
+        "step",
+        "task_link",
+        "number",
+        "outcome_",
+        "worker",
+        "started_at",
+        "finished_at",
+        "error_code",
+    )
+    list_select_related = ("step__task",)
+    list_filter = ("outcome", "error_code", "started_at")
+    search_fields = ("step__task__id", "request_id", "worker")
+
+    @display(description="Task")
+    def task_link(self, attempt: Attempt) -> SafeString:
+        """Link to the task."""
+        return link_to(attempt.step.task, shortened(attempt.step.task.goal))
+
+    @display(description="Outcome", label=COLOURS)
+    def outcome_(self, attempt: Attempt) -> str:
+        """Show the outcome as a coloured label with its word."""
+        return attempt.outcome
+
+
+@admin.register(Charge)
+class ChargeAdmin(TaskPartAdmin):
+    """The ledger's rows."""
+
+    icon: ClassVar[str] = "payments"
+    list_display = (
+        "model",
+        "purpose",
+        "state_",
+        "dollars",
+        "input_tokens",
+        "output_tokens",
+        "task_link",
+        "created_at",
+    )
+    list_select_related = ("task",)
+    list_filter = ("state", "purpose", "model", "created_at")
+    search_fields = ("task__id",)
+
+    @display(description="State", label=COLOURS)
+    def state_(self, charge: Charge) -> str:
+        """Show the state as a coloured label with its word."""
+        return charge.state
+
+    @display(description="Dollars", ordering="settled_nano")
+    def dollars(self, charge: Charge) -> str:
+        """Show what was booked."""
+        return f"${charge.settled_nano / 1e9:.9f}"

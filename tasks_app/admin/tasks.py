@@ -1,0 +1,249 @@
+"""The page of a task, with all that belongs to it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
+from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
+from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
+
+
+class StepInline(ReadOnlyInline):
+    """The steps of a task."""
+
+    model = Step
+    fields = (
+        "link",
+        "kind",
+        "arm",
+        "capability",
+        "status",
+        "attempt_count",
+        "started_at",
+        "finished_at",
+    )
+    readonly_fields = fields
+    # As they ran; what has not started comes last.
+    ordering = ("started_at", "id")
+
+    @display(description="Step")
+    def link(self, step: Step) -> SafeString:
+        """Link to the step."""
+        return link_to(step, step.step_id)
+
+
+class PlanInline(ReadOnlyInline):
+    """The plan versions of a task."""
+
+    model = Plan
+    fields = ("link", "source", "recipe", "model", "total_estimated_cost", "created_at")
+    readonly_fields = fields
+
+    @display(description="Version")
+    def link(self, plan: Plan) -> SafeString:
+        """Link to the plan."""
+        return link_to(plan, str(plan.version))
+
+
+class VerdictInline(ReadOnlyInline):
+    """The verdicts on a task."""
+
+    model = Verdict
+    fields = ("kind", "criterion", "verdict", "evidence", "method", "run")
+    readonly_fields = fields
+
+
+class ResultInline(ReadOnlyInline):
+    """The results of a task."""
+
+    model = TaskResult
+    verbose_name_plural = "results"
+    fields = ("link", "plan_version", "confidence", "answer", "created_at")
+    readonly_fields = fields
+
+    @display(description="Run")
+    def link(self, result: TaskResult) -> SafeString:
+        """Link to the result."""
+        return link_to(result, str(result.run))
+
+    @display(description="Answer")
+    def answer(self, result: TaskResult) -> str:
+        """Show the result in a line."""
+        return answer_of(result)
+
+
+class EventInline(ReadOnlyInline):
+    """The events of a task."""
+
+    model = TaskEvent
+    verbose_name_plural = "events"
+    fields = ("seq", "type", "at", "details")
+    readonly_fields = fields
+
+    @display(description="Details")
+    def details(self, event: TaskEvent) -> str:
+        """Show what belongs to the event in one line."""
+        return "; ".join(f"{key}: {_plain(event.data[key])}" for key in event.data)
+
+
+@admin.register(Task)
+class TaskAdmin(StatusAdmin):
+    """Tasks."""
+
+    icon: ClassVar[str] = "task_alt"
+    list_display = (
+        "short_goal",
+        "pill",
+        "stage",
+        "priority",
+        "owner",
+        "steps_done",
+        "spent",
+        "created_at",
+        "duration",
+    )
+    list_select_related = ("owner",)
+    list_filter = ("status", "stage", "priority", "owner", "created_at", "stop_reason")
+    search_fields = ("id", "goal")
+    date_hierarchy = "created_at"
+    inlines = (
+        StepInline,
+        VerdictInline,
+        ResultInline,
+        PlanInline,
+        EventInline,
+    )
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "goal",
+                    ("owner", "priority"),
+                    ("status", "stage"),
+                    "answer",
+                    "error_",
+                )
+            },
+        ),
+        (
+            "Request",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    "constraints_",
+                    "criteria_",
+                    "context_",
+                    "metadata_",
+                    "assigned_arm",
+                ),
+            },
+        ),
+        (
+            "Budget",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    ("max_cost_usd", "spent"),
+                    ("spent_tokens", "held_tokens"),
+                    "max_tokens",
+                    ("max_time_seconds", "deadline_at"),
+                ),
+            },
+        ),
+        (
+            "Times",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    ("created_at", "started_at"),
+                    ("finished_at", "duration"),
+                    ("run", "plan_version"),
+                    ("stop_reason", "event_head"),
+                ),
+            },
+        ),
+    )
+
+    @display(description="Goal", ordering="goal")
+    def short_goal(self, task: Task) -> str:
+        """Show the beginning of the goal."""
+        return shortened(task.goal)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        """Count the steps in the same query."""
+        steps = Step.objects.filter(task=OuterRef("pk"))
+        tasks: QuerySet[Task] = super().get_queryset(request)
+        return tasks.annotate(
+            step_count=_count(steps),
+            done_count=_count(steps.filter(status=Step.Status.DONE)),
+        )
+
+    @display(description="Steps")
+    def steps_done(self, task: Any) -> str:
+        """Show how many steps are done."""
+        return f"{task.done_count} / {task.step_count}"
+
+    @display(description="Took")
+    def duration(self, task: Task) -> str:
+        """Show the seconds from the first step's start to the end."""
+        if task.started_at is None or task.finished_at is None:
+            return "-"
+        return f"{(task.finished_at - task.started_at).total_seconds():.2f} s"
+
+    @display(description="Answer")
+    def answer(self, task: Task) -> SafeString | str:
+        """Show the latest result in a line, and link to all of it."""
+        result = TaskResult.objects.filter(task=task).order_by("-run").first()
+        if result is None:
+            return "none yet"
+        return format_html("{} {}", answer_of(result), link_to(result, "(all of it)"))
+
+    @display(description="Spent", ordering="spent_nano")
+    def spent(self, task: Task) -> str:
+        """Show the dollars spent."""
+        return f"${task.spent_usd:.6f}"
+
+    @display(description="Error")
+    def error_(self, task: Task) -> SafeString | str:
+        """Show why the task failed."""
+        return shown_json(task.error) if task.error else "none"
+
+    @display(description="Constraints")
+    def constraints_(self, task: Task) -> SafeString:
+        """Show the constraints."""
+        return shown_json(task.constraints)
+
+    @display(description="Acceptance criteria")
+    def criteria_(self, task: Task) -> SafeString:
+        """Show the criteria."""
+        return shown_json(task.acceptance_criteria)
+
+    @display(description="Context")
+    def context_(self, task: Task) -> SafeString:
+        """Show the context."""
+        return shown_json(task.context)
+
+    @display(description="Metadata")
+    def metadata_(self, task: Task) -> SafeString:
+        """Show the metadata."""
+        return shown_json(task.task_metadata)
+
+
+def _plain(value: Any) -> str:
+    return shown_list(value) if isinstance(value, list) else str(value)
+
+
+def _count(rows: QuerySet[Any]) -> Coalesce:
+    """Return a subquery that counts rows of an outer task."""
+    counted = rows.order_by().values("task").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
