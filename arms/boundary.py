@@ -25,6 +25,7 @@ from octollm.errors import (
     OctoLLMError,
     TaskRejectedError,
 )
+from octollm.storable import holds_nul
 from octollm.types import JSONObject
 from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import open_vault, reveal
@@ -145,11 +146,15 @@ def _checked(reply: ArmReply, *, arm_name: str) -> ArmReply:
     """Validate a reply against the contract, whoever sent it."""
     try:
         checked = ArmReply.model_validate(reply)
-        size = len(checked.model_dump_json())
+        text = checked.model_dump_json()
     except (ValidationError, PydanticSerializationError) as error:
         # Without the cause: pydantic's message quotes the value.
         message = f"The arm {arm_name} broke its contract ({type(error).__name__})."
         raise ArmError(message, arm_name=arm_name) from None
+    if holds_nul(text):
+        message = f"The reply of the arm {arm_name} holds a NUL character."
+        raise ArmError(message, arm_name=arm_name)
+    size = len(text)
     if size > settings.OCTOLLM_MAX_OUTPUT_BYTES:
         raise ArmOutputTooLargeError(
             f"The reply of the arm {arm_name} has {size} bytes; "

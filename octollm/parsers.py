@@ -17,14 +17,13 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
 
 from octollm.errors import BodyTooLargeError, MalformedBodyError
+from octollm.storable import holds_nul
 from octollm.types import JSONValue
 
 MAX_DEPTH = 64
 # A double ends at 1.8e308. Longer integers pass PostgreSQL but no arithmetic, and
 # Python itself refuses to read 4301 digits back.
 MAX_INTEGER_DIGITS = 308
-# \u0000 after an even number of backslashes: there the escape is real.
-ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _CONTAINERS = frozenset({dict, list})
 
@@ -116,7 +115,7 @@ def _check_nesting(text: str, value: JSONValue) -> None:
 def _check_escapes(text: str, value: JSONValue) -> None:
     # NULs and lone surrogates can hide in escapes only: raw, the one is refused by
     # the JSON grammar and the other by UTF-8.
-    if "\\u0000" in text and ESCAPED_NUL.search(text):
+    if holds_nul(text):
         raise MalformedBodyError("The body holds a NUL character (\\u0000).")
     if not _ESCAPED_SURROGATE.search(text):
         return

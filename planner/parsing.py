@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from octollm.errors import InvalidPlanError
+from octollm.storable import why_not_storable
 from planner.draft import PlanDraft
 from planner.plan import reference
 
@@ -41,6 +42,9 @@ def parse_draft(text: str) -> PlanDraft:
     if not isinstance(found, dict) or not isinstance(found.get("steps"), list):
         raise _unreadable('answer with one JSON object {"steps": [...]}')
     steps = [_step(each) for each in found["steps"]]
+    # Only now: the values of inputs were texts with JSON in them.
+    if fault := why_not_storable(steps):
+        raise _unreadable(f"this is not JSON: {fault}")
     try:
         return PlanDraft.model_validate({"steps": steps})
     except ValidationError as error:

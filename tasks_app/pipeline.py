@@ -60,7 +60,8 @@ def run_step(claim: Claim) -> Hints:
         except Exception:
             # A bug in one step must not end the loop that runs the others.
             logger.exception("a step failed unexpectedly")
-            return _record_failure(claim, OctoLLMError(), is_transient=True)
+            bug = OctoLLMError("Something went wrong here; the logs say what.")
+            return _record_failure(claim, bug, is_transient=True)
 
 
 @contextmanager

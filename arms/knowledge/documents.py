@@ -20,7 +20,7 @@ from octollm.errors import (
     TaskRejectedError,
 )
 from octollm.ids import new_id
-from octollm.parsers import ESCAPED_NUL
+from octollm.storable import holds_nul
 from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
 from reflex.placeholders import KNOWLEDGE_PREFIX
@@ -147,7 +147,7 @@ def _validate(document: NewDocument, *, number: int) -> None:
         raise BodyTooLargeError(
             f"Document {number} is larger than {MAX_TEXT_BYTES:,} bytes."
         )
-    if "\x00" in document.text + names or ESCAPED_NUL.search(metadata):
+    if "\x00" in document.text + names or holds_nul(metadata):
         raise MalformedBodyError(f"Document {number} holds a NUL character.")
     if not document.text.strip() or not document.collection.strip():
         raise RequestError(f"Document {number} lacks a text or a collection.")

@@ -220,10 +220,12 @@ def test_unexpected_error_becomes_ours_and_quotes_nothing(caplog):
         ArmReply.model_construct(output={}, confidence=7.0),
         ArmReply.model_construct(output={"x": object()}),
         ArmReply.model_construct(output={"x": [float("nan")]}),
+        ArmReply(output={"x": ["a\0b"]}),
+        ArmReply(output={}, logs="a\0b"),
         ArmReply.model_construct(output={}, evidence="none"),
         "not a reply at all",
     ],
-    ids=["output", "confidence", "object", "nan", "evidence", "text"],
+    ids=["output", "confidence", "object", "nan", "nul", "log", "evidence", "text"],
 )
 def test_reply_that_breaks_the_contract_is_refused(reply):
     scope, _ = concealed({"value": 1})

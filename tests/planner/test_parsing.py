@@ -47,6 +47,11 @@ UNREADABLE = {
     "deep input": json.dumps(
         {"steps": [STEP | {"input": {"x": json.loads("[" * 30 + "]" * 30)}}]}
     ),
+    "not finite": json.dumps({"steps": [STEP | {"input": {"x": float("nan")}}]}),
+    "not finite in a text": PLAN.replace('"5"', '"[Infinity]"'),
+    "NUL": PLAN.replace("Score.", r"\u0000"),
+    "NUL in a text": PLAN.replace("plain", r"\"\\u0000\""),
+    "half a pair": PLAN.replace("Score.", r"\ud800"),
     "too long": "x" * (MAX_TEXT + 1),
     "too long to repair": "{'" * (MAX_TEXT // 2),
     "a fence without end": "```" + "\n" * (MAX_TEXT - 3),

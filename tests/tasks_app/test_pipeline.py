@@ -204,6 +204,7 @@ class TestFailures:
 
         ended: Any = Task.objects.get(pk=task.pk)
         assert (ended.status, ended.error["code"]) == ("failed", "internal_error")
+        assert ended.error["message"] == "Something went wrong here; the logs say what."
         assert "a step failed unexpectedly" in caplog.text
 
     def test_budget_that_others_hold_makes_the_step_wait_uncounted(self, monkeypatch):
