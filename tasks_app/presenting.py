@@ -143,7 +143,7 @@ def _step(step: Step) -> JSONObject:
         "estimated_time": step.estimated_time,
         "status": step.status,
         "attempt_count": step.attempt_count,
-        "confidence": step.confidence,
+        "confidence": _number(step.confidence),
         "error": step.error,
         "started_at": _iso(step.started_at),
         "finished_at": _iso(step.finished_at),
@@ -156,8 +156,8 @@ def _revealed(task: Task, document: JSONObject) -> dict[str, Any]:
     return shown
 
 
-def _number(confidence: Decimal | None) -> float | None:
-    return None if confidence is None else float(confidence)
+def _number(confidence: Decimal | float | None) -> float | None:
+    return None if confidence is None else round(float(confidence), 4)
 
 
 def _seconds(task: Task) -> float:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
+from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
 from octollm.serializers import StrictSerializer
@@ -39,6 +40,7 @@ class TextField(serializers.CharField):
         return str(super().to_internal_value(data))
 
 
+@extend_schema_field({"type": "object", "additionalProperties": True})
 class JSONObjectField(serializers.JSONField):
     """A JSON object of bounded size, counted in characters of compact JSON."""
 
@@ -94,6 +96,24 @@ class BudgetSerializer(StrictSerializer):
         default=10_000,
         help_text="Model tokens, 1 to 100,000.",
     )
+
+
+SUBMIT_EXAMPLE = OpenApiExample(
+    "Sentiment of three reviews",
+    value={
+        "goal": "Analyze sentiment of these reviews",
+        "constraints": ["No PII"],
+        "acceptance_criteria": ["Sentiment score between -1 and 1"],
+        "context": {
+            "reviews": [
+                "Great phone, I love it.",
+                "The screen broke after a week.",
+                "It is a phone.",
+            ]
+        },
+    },
+    request_only=True,
+)
 
 
 class SubmitSerializer(StrictSerializer):

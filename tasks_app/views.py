@@ -20,6 +20,7 @@ from octollm.serializers import StrictSerializer
 from tasks_app import presenting, services
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.serializers import (
+    SUBMIT_EXAMPLE,
     AcceptedSerializer,
     EventPageSerializer,
     EventQuerySerializer,
@@ -43,6 +44,7 @@ class SubmitView(APIView):
     @extend_schema(
         request=SubmitSerializer,
         responses=AcceptedSerializer,
+        examples=[SUBMIT_EXAMPLE],
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",

@@ -16,6 +16,7 @@ from drf_spectacular.validation import validate_schema
 
 from octollm import __version__
 from octollm.openapi import ProblemSerializer
+from tasks_app.serializers import SubmitSerializer
 
 
 def generate() -> dict[str, Any]:
@@ -54,6 +55,20 @@ def test_every_operation_has_a_name_of_its_own(schema: dict[str, Any]) -> None:
     names = [operation["operationId"] for _, _, operation in operations(schema)]
     assert len(names) == len(set(names))
     assert all(names)
+
+
+@pytest.mark.django_db
+def test_the_example_of_a_submission_is_one(schema: dict[str, Any]) -> None:
+    body = schema["paths"]["/submit"]["post"]["requestBody"]["content"]
+    (example,) = body["application/json"]["examples"].values()
+    serializer = SubmitSerializer(data=example["value"])
+    assert serializer.is_valid(), serializer.errors
+
+
+def test_the_context_of_a_submission_is_an_object(schema: dict[str, Any]) -> None:
+    fields = schema["components"]["schemas"]["SubmitRequest"]["properties"]
+    assert fields["context"]["type"] == "object"
+    assert fields["task_metadata"]["type"] == "object"
 
 
 def test_every_operation_says_how_it_fails(schema: dict[str, Any]) -> None:

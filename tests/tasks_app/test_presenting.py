@@ -11,9 +11,14 @@ from rest_framework.test import APIClient
 from octollm.access.keys import create_key
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
-from tasks_app.models import Task, TaskEvent, TaskResult
-from tasks_app.presenting import present_event, present_result_data, present_task
-from tests.builders import make_owner, make_task
+from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.presenting import (
+    present_event,
+    present_plan,
+    present_result_data,
+    present_task,
+)
+from tests.builders import make_owner, make_planned_task, make_step, make_task
 
 EMAIL = "jo.doe" + "@example.com"
 
@@ -75,3 +80,14 @@ def test_list_says_how_sure_the_latest_result_of_each_task_is():
         str(waiting.pk): None,
         str(ended.pk): 0.75,
     }
+
+
+@pytest.mark.django_db
+def test_confidence_of_a_step_is_a_short_number():
+    task = make_planned_task(make_step("a"))
+    Step.objects.filter(task=task, step_id="a").update(confidence=0.6 * 0.99)
+    plan = Plan.objects.get(task=task)
+
+    shown: Any = present_plan(task, plan, list(Step.objects.filter(task=task)))
+
+    assert shown["steps"][0]["confidence"] == 0.594
