@@ -13,7 +13,7 @@ class OctoLLMConfig(AppConfig):
     def ready(self) -> None:
         """Register what other modules look up by name."""
         # Here, because they need the app registry that is being filled just now.
-        from octollm import checks, health, openapi  # noqa: F401
+        from octollm import checks, health, openapi  # noqa: F401  # they register
 
         health.register("database", "octollm.health.is_database_ready")
         health.register("migrations", "octollm.health.are_migrations_applied")

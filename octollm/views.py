@@ -118,7 +118,7 @@ class MetricsView(APIView):
     permission_classes = (MayReadMetrics,)
 
     def perform_content_negotiation(
-        self, request: Request, force: bool = False  # noqa: FBT001, FBT002
+        self, request: Request, force: bool = False  # noqa: FBT001, FBT002  # DRF's
     ) -> tuple[BaseRenderer, str]:
         """Take any Accept: there is one format, and errors are JSON."""
         return JSONRenderer(), JSONRenderer.media_type

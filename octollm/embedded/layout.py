@@ -75,7 +75,7 @@ def socket_directory(home: Path) -> Path:
         return inside
     digest = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
     # Safe though /tmp is shared: it is made 0700 and its owner is checked.
-    return Path(f"/tmp/octollm-{os.geteuid()}-{digest}")  # noqa: S108
+    return Path(f"/tmp/octollm-{os.geteuid()}-{digest}")  # noqa: S108  # see above
 
 
 def database_url(sockets: Path, *, database: str = DATABASE) -> str:

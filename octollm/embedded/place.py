@@ -20,7 +20,10 @@ from octollm.embedded.errors import AlreadyRunningError, EmbeddedError
 from octollm.embedded.processes import run
 
 # Where root keeps engines whose data directory only root may enter.
-SHARED_PLACES = (Path("/var/lib/octollm"), Path("/var/tmp/octollm"))  # noqa: S108
+SHARED_PLACES = (
+    Path("/var/lib/octollm"),
+    Path("/var/tmp/octollm"),  # noqa: S108  # nobody else may write into it
+)
 
 
 @contextmanager
