@@ -175,3 +175,7 @@ def test_the_page_says_where_it_is(
 def test_json_is_shown_as_text_and_cut_where_it_is_long() -> None:
     assert "&lt;b&gt;" in shown_json({"a": "<b>"})
     assert "5002 characters more" in shown_json("x" * 25_000)
+
+
+def test_browsers_find_an_icon_without_signing_in(client: Client) -> None:
+    assert client.get("/favicon.ico")["Location"] == "/static/octollm/icon.svg"

@@ -203,6 +203,12 @@ def test_a_browser_is_sent_to_log_in_even_then(port: int, path: str) -> None:
     assert headers["location"] == f"/admin/login/?next={path}"
 
 
+def test_the_icon_is_served(port: int) -> None:
+    status, headers, _ = talk(port, "GET", "/static/octollm/icon.svg")
+    assert status == 200
+    assert headers["content-type"] == "image/svg+xml"
+
+
 def test_the_files_of_pages_are_served(port: int) -> None:
     base = "/static/drf_spectacular_sidecar/swagger-ui-dist"
     for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"):
