@@ -113,6 +113,10 @@ class Postgres(Engine):
             "unix_socket_permissions": "0700",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # Statements and the details of errors quote what was sent: goals, and
+            # what somebody searched for.
+            "log_min_error_statement": "panic",
+            "log_error_verbosity": "terse",
         }
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         program = self.binaries.postgres_bin / "postgres"

@@ -101,6 +101,24 @@ def test_cluster_is_made_once_and_listens_on_nothing_but_its_socket(
     assert kept == (0,)
 
 
+def test_log_of_postgres_quotes_no_data(
+    postgres: Postgres, layout: EngineLayout
+) -> None:
+    process = embedded.start(postgres)
+    try:
+        with psycopg.connect(layout.database_url, autocommit=True) as database:
+            database.execute("CREATE TEMP TABLE goals (text text UNIQUE)")
+            database.execute("INSERT INTO goals VALUES ('a private goal')")
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                database.execute("INSERT INTO goals VALUES ('a private goal')")
+    finally:
+        embedded.stop(postgres, process)
+
+    log = postgres.log.read_text()
+    assert "violates unique constraint" in log
+    assert "a private goal" not in log
+
+
 def test_engine_gets_none_of_our_environment(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
