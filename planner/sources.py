@@ -238,7 +238,7 @@ def _in_documents(need: Need, contract: PlanningContract) -> Source | None:
     collection = named if isinstance(named, str) else None
     # A search looks through all documents of its scope, so any will do.
     goal = "documents" if need == "documents" else contract.goal
-    chosen = search.choose(scope, goal, collection)
+    chosen = search.choose(scope, goal, collection=collection)
     if chosen is None:
         return None
     if need == "documents":

@@ -70,14 +70,18 @@ def stop_overdue_tasks() -> int:
     )
     return _each(
         late.values_list("pk", flat=True)[:BATCH],
-        _stopper("deadline", "deadline_exceeded", "The task's time is over."),
+        _stopper(
+            "deadline", code="deadline_exceeded", message="The task's time is over."
+        ),
     ) + _each(
         stale.values_list("pk", flat=True)[:BATCH],
-        _stopper("queue_ttl", "queue_ttl", "Nobody started the task in time."),
+        _stopper(
+            "queue_ttl", code="queue_ttl", message="Nobody started the task in time."
+        ),
     )
 
 
-def _stopper(reason: str, code: str, message: str) -> Callable[[Turn], None]:
+def _stopper(reason: str, *, code: str, message: str) -> Callable[[Turn], None]:
     def stop(turn: Turn) -> None:
         if not turn.task.is_terminal:
             error: JSONObject = {"code": code, "message": message}

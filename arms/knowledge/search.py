@@ -62,7 +62,7 @@ class Passage:
 
 
 def choose(
-    owner_scope: UUID, goal: str, collection: str | None = None
+    owner_scope: UUID, goal: str, *, collection: str | None = None
 ) -> Selection | None:
     """Return the documents that the goal means, or nothing if none are meant.
 
@@ -82,7 +82,7 @@ def choose(
 
 
 def find(
-    owner_scope: UUID, query: str, collection: str | None = None, limit: int = 10
+    owner_scope: UUID, query: str, *, collection: str | None = None, limit: int = 10
 ) -> list[Passage]:
     """Return the passages that hold words of the query, the best first.
 

@@ -106,7 +106,9 @@ def _cited(passage: search.Passage) -> JSONObject:
 def _fetch(scope: UUID, given: JSONObject) -> ArmReply:
     """Fetch the documents that the goal means, oldest first."""
     goal = _text(given, "goal")
-    selection = search.choose(scope, goal, _optional_text(given, "collection"))
+    selection = search.choose(
+        scope, goal, collection=_optional_text(given, "collection")
+    )
     if selection is None:
         raise MissingInputError(
             "No ingested document matches the goal: ingest some, or put the texts "

@@ -103,8 +103,10 @@ def test_titles_and_texts_narrow_what_is_meant(
 
 
 def test_an_explicit_collection_decides_alone(scope: UUID) -> None:
-    assert texts(search.choose(scope, "Analyze sentiment", "Recipes")) == {PIZZA}
-    assert search.choose(scope, "product reviews", "none such") is None
+    assert texts(search.choose(scope, "Analyze sentiment", collection="Recipes")) == {
+        PIZZA
+    }
+    assert search.choose(scope, "product reviews", collection="none such") is None
 
 
 def test_a_goal_for_the_documents_as_such_means_all(scope: UUID) -> None:
@@ -117,7 +119,7 @@ def test_a_goal_for_the_documents_as_such_means_all(scope: UUID) -> None:
 
 def test_another_owners_documents_are_never_meant(scope: UUID) -> None:
     assert search.choose(new_id(), "Analyze sentiment of product reviews") is None
-    assert search.choose(new_id(), "x", "product_reviews") is None
+    assert search.choose(new_id(), "x", collection="product_reviews") is None
     assert search.find(new_id(), "kettle") == []
 
 
@@ -147,9 +149,9 @@ def test_more_of_the_words_rank_higher(scope: UUID) -> None:
 
 def test_a_search_can_be_limited(scope: UUID) -> None:
     assert len(search.find(scope, "review", limit=1)) == 1
-    assert {p.collection for p in search.find(scope, "review", "recipes")} == {
-        "recipes"
-    }
+    assert {
+        p.collection for p in search.find(scope, "review", collection="recipes")
+    } == {"recipes"}
 
 
 @pytest.mark.parametrize(
