@@ -7,7 +7,7 @@ is untrusted and validated here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -225,7 +225,6 @@ class ArmServices:
     meter: Meter
     stop: StopToken
     knowledge_scope: UUID | None = None
-    facts: Mapping[str, JSONValue] = field(default_factory=dict)
 
 
 class Arm(Protocol):

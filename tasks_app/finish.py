@@ -5,6 +5,7 @@ Called inside a turn; each function closes the task exactly once.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -97,15 +98,7 @@ def _close(
     error: JSONObject | None = None,
 ) -> None:
     verdicts = [
-        Verdict(
-            kind=finding.kind,
-            position=position,
-            criterion=finding.criterion,
-            verdict=finding.verdict,
-            evidence=finding.evidence,
-            method=finding.method,
-            score=finding.score,
-        )
+        Verdict(position=position, **asdict(finding))
         for position, finding in enumerate(assembly.findings)
     ]
     turn.close(
@@ -160,11 +153,4 @@ def _finding(kind: str, text: str, item: _JudgedItem | None) -> Finding:
             verdict="not_checked",
             evidence="The judge gave no verdict.",
         )
-    return Finding(
-        kind=kind,
-        criterion=text,
-        verdict=item.verdict,
-        evidence=item.evidence,
-        method=item.method,
-        score=item.score,
-    )
+    return Finding(**item.model_dump())

@@ -41,8 +41,9 @@ _CHECK_CRITERIA = Capability(
     seconds=1.0,
 )
 
-# Sees nothing: text criteria are judged on placeholders, and “No PII” on
-# ``revealed_result``, which the pipeline hands over on purpose.
+# Sees nothing: text criteria are judged on placeholders, and “No PII” on the stored
+# result, since whoever bans personal data is shown that one. A caller who shows more
+# hands over ``revealed_result``.
 SPEC = ArmSpec(
     name="judge",
     version="1.0",
