@@ -56,6 +56,6 @@ def look(queue: str) -> None:
             continue
         looks = 0
         hints = run_step(claim)
-        # This thread takes one of the ready steps itself.
-        own = 0 if hints.delay_s else 1
+        # This thread takes one of the ready steps itself, unless it takes none.
+        own = 0 if hints.delay_s or worker.is_stopping else 1
         send_hints(queue, Hints(count=hints.count - own, delay_s=hints.delay_s))

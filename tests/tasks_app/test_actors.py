@@ -12,6 +12,7 @@ from tasks_app import actors, hints
 from tasks_app.actors import look, look_default, look_sandbox
 from tasks_app.hints import ACTORS, Hints, send_hints, send_missing_hints
 from tasks_app.models import Step, Task
+from tasks_app.turn import Claim
 from tasks_app.worker import ThisWorker, this_worker
 from tests.builders import make_planned_task, make_step, make_task, statuses
 
@@ -185,6 +186,25 @@ class TestLook:
         look("default")
 
         assert statuses(task) == {"plan": "ready"}
+
+    def test_worker_that_stops_meanwhile_leaves_the_next_step_to_others(
+        self, monkeypatch
+    ):
+        stopping = ThisWorker()
+        monkeypatch.setattr(actors, "this_worker", lambda: stopping)
+        run = actors.run_step
+
+        def run_and_stop(claim: Claim) -> Hints:
+            stopping._stopping.set()
+            return run(claim)
+
+        monkeypatch.setattr(actors, "run_step", run_and_stop)
+        task = make_planned_task(make_step("a"), make_step("b", depends_on=("a",)))
+
+        look("default")
+
+        assert statuses(task)["b"] == "ready"
+        assert self.hints == [Hints(count=1)]
 
     def test_message_that_comes_twice_does_nothing_twice(self):
         task = make_planned_task(make_step("a"))
