@@ -8,7 +8,7 @@ import dramatiq
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tasks_app import actors, hints
+from tasks_app import actors, hints, pipeline
 from tasks_app.actors import look, look_default, look_sandbox
 from tasks_app.hints import ACTORS, Hints, send_hints, send_missing_hints
 from tasks_app.models import Step, Task
@@ -192,7 +192,7 @@ class TestLook:
     ):
         stopping = ThisWorker()
         monkeypatch.setattr(actors, "this_worker", lambda: stopping)
-        run = actors.run_step
+        run = pipeline.run_step
 
         def run_and_stop(claim: Claim) -> Hints:
             stopping._stopping.set()
