@@ -76,6 +76,17 @@ def main() -> None:
         # The reader of our output went away; the interpreter would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILED)
+    except Exception as error:
+        if not _is_database_away(error):
+            raise
+        typer.echo("octollm: the database is not available.", err=True)
+        sys.exit(ExitCode.UNREACHABLE)
+
+
+def _is_database_away(error: Exception) -> bool:
+    """Tell by the class, if Django is there at all: commands may run without it."""
+    database = sys.modules.get("django.db.utils")
+    return database is not None and isinstance(error, database.OperationalError)
 
 
 def exit_code(error: OctoLLMError) -> ExitCode:

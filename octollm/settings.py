@@ -7,6 +7,7 @@ the path of a file that holds the value, where a comment says "secret".
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import dj_database_url
@@ -25,6 +26,12 @@ def secret(name: str, default: str) -> str:
     """Return the value of ``name``, or the content of the file ``<name>_FILE``."""
     path: str = env.str(f"{name}_FILE", "")
     return Path(path).read_text().strip() if path else env.str(name, default)
+
+
+def optional_decimal(name: str) -> Decimal | None:
+    """Return the number in ``name``; empty, as compose passes it on, means unset."""
+    value: Decimal | None = env.decimal(name) if env.str(name, "").strip() else None
+    return value
 
 
 # Where we are ----------------------------------------------------------------
@@ -227,8 +234,8 @@ OCTOLLM_LLM_BASE_URL = env.str("OCTOLLM_LLM_BASE_URL", "")
 OCTOLLM_LLM_API_KEY = secret("OCTOLLM_LLM_API_KEY", "")
 OCTOLLM_LLM_MODEL = env.str("OCTOLLM_LLM_MODEL", "")
 # USD per million tokens; unset means: look it up, 0 for a loopback or private host.
-OCTOLLM_LLM_PRICE_INPUT = env.decimal("OCTOLLM_LLM_PRICE_INPUT", None)
-OCTOLLM_LLM_PRICE_OUTPUT = env.decimal("OCTOLLM_LLM_PRICE_OUTPUT", None)
+OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
+OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")
 OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
 

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from arms import health
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
+from reflex import screening
 from tasks_app import reaper
 from tasks_app.claims import held_claims
 from tasks_app.hints import send_missing_hints
@@ -76,6 +77,8 @@ class ThisWorker:
             self._announce()
 
     def _announce(self) -> None:
+        # Compiles the rules, before the first step would wait for it.
+        screening.is_ready()
         health.register_arms()
         Worker.objects.create(
             id=self.id,

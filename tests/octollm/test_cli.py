@@ -85,3 +85,35 @@ def test_wrong_option_is_a_usage_error() -> None:
 )
 def test_exit_codes_tell_what_happened(error: OctoLLMError, code: int) -> None:
     assert exit_code(error) == code
+
+
+def test_database_that_is_away_is_told_in_one_line() -> None:
+    shown = octollm(
+        "migrate",
+        OCTOLLM_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none",
+        OCTOLLM_REDIS_URL="redis://127.0.0.1:1/0",
+    )
+
+    assert shown.returncode == 5
+    assert shown.stderr == "octollm: the database is not available.\n"
+
+
+def test_empty_price_means_that_none_is_set() -> None:
+    script = (
+        "from octollm import settings\n"
+        "print(settings.OCTOLLM_LLM_PRICE_INPUT, settings.OCTOLLM_LLM_PRICE_OUTPUT)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OCTOLLM_LLM_PRICE_INPUT": "",
+            "OCTOLLM_LLM_PRICE_OUTPUT": "0.5",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert shown.stdout == "None 0.5\n"
