@@ -15,6 +15,7 @@ from arms import health
 from arms.contract import ArmSpec
 from arms.registry import catalogue
 from arms.registry_models import ArmInstance
+from octollm.serializers import query_of
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -55,6 +56,7 @@ class ArmListView(APIView):
     @extend_schema(responses=ArmSerializer(many=True))
     def get(self, request: Request) -> Response:
         """Return all arms in a bare array, by name."""
+        query_of(request)
         return Response([_present(spec) for spec in catalogue()])
 
 
@@ -64,6 +66,7 @@ class ArmView(APIView):
     @extend_schema(responses=ArmSerializer)
     def get(self, request: Request, name: str) -> Response:
         """Return the arm of that name."""
+        query_of(request)
         spec = next((spec for spec in catalogue() if spec.name == name), None)
         if spec is None:
             raise Http404

@@ -27,6 +27,7 @@ from arms.serializers import (
 )
 from octollm.access.callers import owner_of
 from octollm.pagination import NewestFirstPagination
+from octollm.serializers import query_of, refuse_body
 from octollm.types import JSONObject
 from reflex.vault import reveal
 
@@ -98,6 +99,8 @@ class DocumentView(APIView):
     @extend_schema(responses={status.HTTP_204_NO_CONTENT: None})
     def delete(self, request: Request, document_id: UUID) -> Response:
         """Delete the document and its passages."""
+        query_of(request)
+        refuse_body(request)
         if not documents.delete(owner_of(request).pk, document_id):
             raise Http404
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
 # A name of this form, with no long run of digits, is no personal data, so an error
@@ -86,3 +87,32 @@ def _merged(
     for name, faults in second.items():
         both[name] = [*both.get(name, []), *faults]
     return both
+
+
+class NothingSerializer(StrictSerializer):
+    """A query or a body of an address that takes none; ``format`` chooses the renderer."""
+
+    format = serializers.CharField(required=False)
+
+
+def query_of(
+    request: Request, serializer: type[StrictSerializer] = NothingSerializer
+) -> dict[str, Any]:
+    """Return the validated query parameters.
+
+    Raises:
+        ValidationError: one is not known, not supported yet, or not valid.
+    """
+    query = serializer(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    values: dict[str, Any] = query.validated_data
+    return values
+
+
+def refuse_body(request: Request) -> None:
+    """Refuse a body where none is read.
+
+    Raises:
+        ValidationError: it holds fields.
+    """
+    NothingSerializer(data=request.data).is_valid(raise_exception=True)

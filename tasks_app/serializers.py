@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
-from octollm.serializers import StrictSerializer
+from octollm.serializers import NothingSerializer, StrictSerializer
 from tasks_app.models import Task
 
 MAX_GOAL = 10_000
@@ -157,12 +157,10 @@ def _default_budget() -> dict[str, Any]:
     return budget
 
 
-class NoQuerySerializer(StrictSerializer):
-    """The query of an address that takes none; ``format`` chooses the renderer."""
+class TaskShowQuerySerializer(NothingSerializer):
+    """The query of one task."""
 
     unsupported_fields = frozenset({"wait"})
-
-    format = serializers.CharField(required=False)
 
 
 class TaskQuerySerializer(StrictSerializer):

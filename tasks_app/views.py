@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from octollm.access.callers import owner_of
 from octollm.errors import NoPlanError
 from octollm.pagination import NewestFirstPagination
-from octollm.serializers import StrictSerializer
+from octollm.serializers import query_of, refuse_body
 from tasks_app import presenting, services
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.serializers import (
@@ -24,12 +24,12 @@ from tasks_app.serializers import (
     AcceptedSerializer,
     EventPageSerializer,
     EventQuerySerializer,
-    NoQuerySerializer,
     PlanSerializer,
     ResultSerializer,
     SubmitSerializer,
     TaskQuerySerializer,
     TaskSerializer,
+    TaskShowQuerySerializer,
     TaskSummarySerializer,
 )
 
@@ -118,7 +118,7 @@ class TaskView(APIView):
     @extend_schema(responses=TaskSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Return the task with its latest result."""
-        query_of(request, NoQuerySerializer)
+        query_of(request, TaskShowQuerySerializer)
         task = own_task(request, task_id)
         result = TaskResult.objects.filter(task=task).order_by("-run").first()
         return Response(presenting.present_task_with_result(task, result))
@@ -130,6 +130,7 @@ class ResultsView(APIView):
     @extend_schema(responses=ResultSerializer(many=True))
     def get(self, request: Request, task_id: UUID) -> Response:
         """Return all results in a bare array, the oldest first."""
+        query_of(request)
         task = own_task(request, task_id)
         results = TaskResult.objects.filter(task=task)
         return Response([presenting.present_result(task, row) for row in results])
@@ -141,6 +142,7 @@ class PlanView(APIView):
     @extend_schema(responses=PlanSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Return the current version with its steps."""
+        query_of(request)
         task = own_task(request, task_id)
         plan = Plan.objects.filter(task=task, version=task.plan_version).first()
         if plan is None:
@@ -175,6 +177,7 @@ class CancelView(APIView):
     @extend_schema(request=None, responses=TaskSerializer)
     def post(self, request: Request, task_id: UUID) -> Response:
         """Stop the task; what it has so far stays as a partial result."""
+        refuse_body(request)
         try:
             services.cancel_task(owner_of(request), task_id)
         except Task.DoesNotExist:
@@ -198,18 +201,6 @@ def own_task(request: Request, task_id: UUID) -> Task:
     if task is None:
         raise Http404
     return task
-
-
-def query_of(request: Request, serializer: type[StrictSerializer]) -> dict[str, Any]:
-    """Return the validated query parameters.
-
-    Raises:
-        ValidationError: one is not known, not supported yet, or not valid.
-    """
-    query = serializer(data=request.query_params)
-    query.is_valid(raise_exception=True)
-    values: dict[str, Any] = query.validated_data
-    return values
 
 
 def narrowed(tasks: QuerySet[Task], query: dict[str, Any]) -> QuerySet[Task]:
