@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 WORKER_QUEUES = ("default", "sandbox")
-# Dramatiq waits 10 minutes for its threads by default.
-WORKER_SHUTDOWN_MS = 20_000
+DEFAULT_SHUTDOWN_S = 20.0
 
 
 def web_command(
@@ -49,7 +49,7 @@ def worker_command(
         "tasks_app.actors",
         "--processes=1",
         f"--threads={threads}",
-        f"--worker-shutdown-timeout={WORKER_SHUTDOWN_MS}",
+        f"--worker-shutdown-timeout={int(_shutdown_s() * 1000)}",
         # Django configures logging.
         "--skip-logging",
         "--queues",
@@ -65,3 +65,11 @@ def worker_environment(*, threads: int = 4) -> dict[str, str]:
         # With a prefetch of 1, four threads would run one message at a time.
         "dramatiq_queue_prefetch": str(threads),
     }
+
+
+def _shutdown_s() -> float:
+    """Return how long Dramatiq waits for its threads: 10 minutes by its own default.
+
+    The setting of the same name, read here too: a command line is made before Django.
+    """
+    return float(os.environ.get("OCTOLLM_SHUTDOWN_S") or DEFAULT_SHUTDOWN_S)

@@ -312,8 +312,10 @@ def _note_late(claim: Claim) -> Hints:
 
 
 def _log_outcome(claim: Claim, outcome: str, code: str = "") -> None:
+    # A dead step is one that a person should look at.
+    levels = {"done": logging.INFO, "dead": logging.ERROR}
     logger.log(
-        logging.INFO if outcome == "done" else logging.WARNING,
+        levels.get(outcome, logging.WARNING),
         "a step's attempt ended as %s",
         outcome,
         extra={

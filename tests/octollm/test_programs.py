@@ -47,3 +47,12 @@ def test_worker_is_one_process_that_takes_as_many_messages_as_it_has_threads():
         "dramatiq_worker_timeout": "100",
         "dramatiq_queue_prefetch": "3",
     }
+
+
+@pytest.mark.parametrize(("seconds", "option"), [("", "20000"), ("6", "6000")])
+def test_worker_waits_for_its_threads_as_long_as_the_setting_says(
+    seconds: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCTOLLM_SHUTDOWN_S", seconds)
+
+    assert f"--worker-shutdown-timeout={option}" in worker_command()
