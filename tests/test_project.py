@@ -23,7 +23,7 @@ FORBIDDEN = re.compile(
     "|".join(
         [
             "pypi" + r"\.org",
-            "pythonhosted" + r"\.org",
+            "python" + r"hosted\.org",
             "npmjs" + r"\.org",
             "://[^\\s\"'`)]*/" + r"simple\b",
             "index" + "-url *=",
