@@ -139,11 +139,17 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class CallPrice:
-    """USD per million tokens, and where the figures come from."""
+    """USD per million tokens, and where the figures come from.
+
+    Attributes:
+        cached_per_million: for input that the provider had in its cache; that of
+            other input when unset.
+    """
 
     input_per_million: Decimal
     output_per_million: Decimal
     source: str
+    cached_per_million: Decimal | None = None
     version: str = ""
 
 
@@ -156,6 +162,9 @@ class ModelCall:
         request_hash: HMAC of what is sent, so that a resumed step can be replayed.
         input_tokens: pessimistic upper bound.
         output_tokens: the limit sent to the provider.
+        provider: its name in the settings.
+        rung: how strictly the answer's form is asked for: ``json_schema``,
+            ``json_object`` or ``text``.
     """
 
     purpose: str
@@ -164,17 +173,25 @@ class ModelCall:
     input_tokens: int
     output_tokens: int
     price: CallPrice
+    provider: str = ""
+    rung: str = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelUsage:
-    """What a model call used; ``is_estimated`` when the provider did not say."""
+    """What a model call used; ``is_estimated`` when the provider did not say.
+
+    Attributes:
+        cached_tokens: how many of ``input_tokens`` the provider had in its cache.
+        price: that of the tier which the usage fell in; that of the call when unset.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
     is_estimated: bool = False
     latency_s: float = 0.0
+    price: CallPrice | None = None
 
 
 class Meter(Protocol):

@@ -54,7 +54,8 @@ class PlannedStep:
         input: may hold references.
         criteria: indexes into the contract's acceptance criteria.
         estimated_cost: USD, by the catalogue.
-        estimated_time: seconds, by the catalogue.
+        estimated_time: seconds, by the catalogue or as observed.
+        estimated_time_p90: seconds that nine of ten such steps stay below.
     """
 
     step_id: str
@@ -66,6 +67,7 @@ class PlannedStep:
     criteria: tuple[int, ...]
     estimated_cost: Decimal
     estimated_time: float
+    estimated_time_p90: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,7 @@ def step_to_json(step: PlannedStep) -> JSONObject:
         "criteria": list(step.criteria),
         "estimated_cost": str(step.estimated_cost),
         "estimated_time": step.estimated_time,
+        "estimated_time_p90": step.estimated_time_p90,
     }
 
 
@@ -231,6 +234,7 @@ def step_from_json(stored: Mapping[str, Any]) -> PlannedStep:
         criteria=tuple(stored["criteria"]),
         estimated_cost=Decimal(stored["estimated_cost"]),
         estimated_time=float(stored["estimated_time"]),
+        estimated_time_p90=float(stored.get("estimated_time_p90", 0.0)),
     )
 
 

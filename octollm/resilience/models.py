@@ -1,4 +1,4 @@
-"""Who leads, and which workers there are."""
+"""Who leads, which workers there are, and whom to leave alone for a while."""
 
 from __future__ import annotations
 
@@ -26,6 +26,51 @@ class Leader(models.Model):
     def __str__(self) -> str:
         """Show the duty and who has it."""
         return f"{self.name}: {self.holder}"
+
+
+class Breaker(models.Model):
+    """Whether something outside may be asked: a model provider or an arm instance.
+
+    Written on failure and on change only, by conditional UPDATE; no row is a closed
+    breaker. ``retry_at`` is the other side's own wish, such as a 429's Retry-After,
+    and holds whatever the state.
+    """
+
+    class State(models.TextChoices):
+        """What callers may do."""
+
+        CLOSED = "closed"  # ask
+        OPEN = "open"  # do not ask until open_until
+        HALF_OPEN = "half_open"  # one caller asks until open_until, to find out
+
+    name = models.CharField(primary_key=True, max_length=200)
+    state = models.CharField(choices=State, default=State.CLOSED)
+    failures = models.IntegerField(default=0)
+    window_until = models.DateTimeField(null=True, blank=True)
+    open_until = models.DateTimeField(null=True, blank=True)
+    retry_at = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Name the table, and what the database guards."""
+
+        app_label = "octollm"
+        db_table = "breakers"
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="breakers_state",
+                condition=models.Q(state="closed")
+                | models.Q(state__in=("open", "half_open"), open_until__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="breakers_failures", condition=models.Q(failures__gte=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Show what it guards and how it stands."""
+        return f"{self.name}: {self.state}"
 
 
 class Worker(models.Model):

@@ -101,6 +101,7 @@ class Step(models.Model):
     criteria = ArrayField(models.IntegerField(), default=list)
     estimated_cost = models.DecimalField(max_digits=12, decimal_places=6, default=0)
     estimated_time = models.FloatField(default=0.0)
+    estimated_time_p90 = models.FloatField(default=0.0, db_default=0.0)
     status = models.CharField(choices=Status, default=Status.WAITING)
     queue = models.CharField(default="default", db_default="default")
     priority_rank = models.SmallIntegerField()

@@ -90,6 +90,8 @@ class Task(models.Model):
     event_seq = models.IntegerField(default=0, db_default=0)
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})
+    plan_only = models.BooleanField(default=False, db_default=False)
+    given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
     idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
