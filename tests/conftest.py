@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from django.test.utils import setup_databases, teardown_databases
 
+from tests import leaks
 from tests.engines import TestEngines, running_engines
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_secret_or_personal_data_in_any_prompt() -> Iterator[None]:
+    """Look, when all is done, at what the fake models of the whole run received.
+
+    A fake fails its own test too; this holds where the failure of a teardown is lost.
+    """
+    yield
+    assert leaks.refused() == []
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from tests import leaks
+
 Answer = Callable[["_Handler"], None]
 
 
@@ -140,6 +142,9 @@ class FakeModel:
         requests: what arrived, in order.
         unsupported: statuses to answer response formats with, by their type.
         closed: moments (monotonic) at which a caller left before its answer ended.
+        expects_leaks: whether a test sends on purpose what must not be sent.
+        leaks: what arrived and must not have, one phrase each; ``stop`` raises if
+            there is anything.
     """
 
     script: deque[Answer] = field(default_factory=deque)
@@ -148,6 +153,8 @@ class FakeModel:
     unsupported: dict[str, Answer] = field(default_factory=dict)
     closed: list[float] = field(default_factory=list)
     is_stopping: threading.Event = field(default_factory=threading.Event)
+    expects_leaks: bool = False
+    leaks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -172,8 +179,10 @@ class FakeModel:
 
     def take(self, received: Received) -> Answer:
         """Note a request and return what to answer it with."""
+        found = leaks.leaks_in_request(received.path, received.headers, received.text)
         with self._lock:
             self.requests.append(received)
+            self.leaks.extend(found)
             wanted = received.body.get("response_format") or {}
             refusal = self.unsupported.get(wanted.get("type", "text"))
             if refusal is not None:
@@ -181,11 +190,17 @@ class FakeModel:
             return self.script.popleft() if self.script else self.default
 
     def stop(self) -> None:
-        """Close the socket and end every answer."""
+        """Close the socket, end every answer, and look at what had arrived.
+
+        Raises:
+            LeakError: something that must not leave the system was in a request.
+        """
         self.is_stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(10)
+        if not self.expects_leaks:
+            leaks.refuse(self.leaks)
 
     def __enter__(self) -> Self:
         return self

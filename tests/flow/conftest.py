@@ -23,6 +23,7 @@ from octollm.embedded.up import free_port
 from tasks_app.models import Task
 from tests.engines import TestEngines
 from tests.fakes import Answer, FakeModel, completion
+from tests.leaks import watch
 from tests.waiting import wait_until
 
 # Short enough that a killed worker is noticed within a second or two.
@@ -128,7 +129,7 @@ def system(engines: TestEngines, web: str, tmp_path: Path) -> Iterator[System]:
     """Return the system without a worker; what a test starts ends with it."""
     _, key = create_key(owner_name=f"flow-{uuid4().hex[:8]}", name="tests")
     client = httpx2.Client(
-        base_url=web, headers={"Authorization": f"Bearer {key}"}, timeout=30
+        base_url=web, headers={"Authorization": f"Bearer {watch(key)}"}, timeout=30
     )
     environment = engines.environment() | SHORT_TIMES
     running = System(
