@@ -1,14 +1,16 @@
 """What a model costs: the operator's word, nothing at home, or the price list.
 
 Source of listed prices: the ``genai-prices`` package as installed; nothing is
-fetched at run time.
+fetched at run time. A listed price may depend on the length of the input and on the
+time of day: a call is held at the dearest that may come, and settled at what came.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -22,33 +24,70 @@ from octollm.errors import UnpricedModelError
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, TieredPrices
 
+# The highest price that an operator may set, USD per million tokens.
+MAX_PRICE = 1_000_000
+
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+# How the source of a listed price begins; its provider follows.
+_LISTED = "genai-prices:"
+# A call that begins just before a price changes by the clock ends after it.
+_CALL_MAY_TAKE = timedelta(minutes=10)
+# What some models are billed by besides their tokens; for those, dollars per token
+# are not the whole price.
+_OTHER_UNITS = ("requests_kcount", "output_reasoning_mtok", "output_citation_mtok")
 
 
-def price_of(base_url: str, model: str) -> CallPrice:
-    """Return the price of ``model`` at ``base_url``, USD per million tokens.
+def price_of(
+    base_url: str, model: str, *, override: CallPrice | None = None
+) -> CallPrice:
+    """Return the highest price of ``model`` at ``base_url``, USD per million tokens.
 
     The provider follows from the address, never from the model's name: anybody may
     serve a model under a well-known name.
 
+    Args:
+        base_url: where the model is served.
+        model: its name there.
+        override: what the operator says that it costs, which needs no look-up.
+
     Raises:
         UnpricedModelError: nobody knows it; an unknown price is never 0.
     """
-    override = _override()
+    override = override or _price_in_settings(base_url)
     if override is not None:
+        _require_sane(override)
         return override
     if is_private(base_url):
         free = Decimal(0)
         return CallPrice(
             input_per_million=free, output_per_million=free, source="private address"
         )
-    listed = _listed(base_url, model)
+    listed = _dearest(base_url, model)
     if listed is None:
         raise UnpricedModelError(
             f"The price of “{model}” at {urlsplit(base_url).hostname} is unknown; set "
             "OCTOLLM_LLM_PRICE_INPUT and OCTOLLM_LLM_PRICE_OUTPUT."
         )
     return listed
+
+
+def settled_price(
+    base_url: str, model: str, *, input_tokens: int, reserved: CallPrice
+) -> CallPrice:
+    """Return what a call that was held at ``reserved`` is billed at.
+
+    That is the tier which all of its ``input_tokens`` fall in, cached ones too. A
+    price that is not from the list, such as the operator's, has no tiers.
+    """
+    if not reserved.source.startswith(_LISTED):
+        return reserved
+
+    def tier(price: TieredPrices) -> Decimal:
+        # The last one crossed is the price of all tokens, not of those above it.
+        crossed = [each.price for each in price.tiers if input_tokens > each.start]
+        return crossed[-1] if crossed else price.base
+
+    return _listed(base_url, model, datetime.now(UTC), tier) or reserved
 
 
 def is_private(base_url: str) -> bool:
@@ -65,23 +104,90 @@ def is_private(base_url: str) -> bool:
     return address.is_private or address.is_loopback or address.is_link_local
 
 
-def _override() -> CallPrice | None:
+def _price_in_settings(base_url: str) -> CallPrice | None:
+    """Return the price in the settings, which is that of their own address."""
+    own_url: str = settings.OCTOLLM_LLM_BASE_URL
     per_input: Decimal | None = settings.OCTOLLM_LLM_PRICE_INPUT
     per_output: Decimal | None = settings.OCTOLLM_LLM_PRICE_OUTPUT
-    if per_input is None and per_output is None:
+    per_cached: Decimal | None = settings.OCTOLLM_LLM_PRICE_CACHED
+    is_unset = per_input is None and per_output is None and per_cached is None
+    if is_unset or base_url.rstrip("/") != own_url.rstrip("/"):
         return None
     if per_input is None or per_output is None:
         raise UnpricedModelError(
-            "Only one of OCTOLLM_LLM_PRICE_INPUT and OCTOLLM_LLM_PRICE_OUTPUT is set; "
+            "OCTOLLM_LLM_PRICE_INPUT and OCTOLLM_LLM_PRICE_OUTPUT belong together; "
             "set both."
         )
     return CallPrice(
-        input_per_million=per_input, output_per_million=per_output, source="settings"
+        input_per_million=per_input,
+        output_per_million=per_output,
+        cached_per_million=per_cached,
+        source="settings",
+    )
+
+
+def _require_sane(price: CallPrice) -> None:
+    """Refuse what would make the ledger's amounts negative or overflow."""
+    figures = (
+        price.input_per_million,
+        price.output_per_million,
+        price.cached_per_million or Decimal(0),
+    )
+    if not all(figure.is_finite() and 0 <= figure <= MAX_PRICE for figure in figures):
+        raise UnpricedModelError(
+            f"A price in the settings is not a number from 0 to {MAX_PRICE}."
+        )
+
+
+def _dearest(base_url: str, model: str) -> CallPrice | None:
+    """Return the highest price that a call which begins now may be billed at."""
+
+    def highest(price: TieredPrices) -> Decimal:
+        return max(price.base, *(tier.price for tier in price.tiers))
+
+    now = datetime.now(UTC)
+    first = _listed(base_url, model, now, highest)
+    later = _listed(base_url, model, now + _CALL_MAY_TAKE, highest)
+    if first is None or later is None:
+        return None
+    # Providers change both prices in the same direction.
+    return max(first, later, key=lambda p: p.input_per_million + p.output_per_million)
+
+
+def _listed(
+    base_url: str,
+    model: str,
+    moment: datetime,
+    choose: Callable[[TieredPrices], Decimal],
+) -> CallPrice | None:
+    """Return the listed price at a moment, ``choose`` being asked for the tier."""
+    found = _find(base_url, model)
+    if found is None:
+        return None
+    entry, provider, version = found
+    prices = entry.get_prices(moment)
+
+    # Units are set dynamically: what a model is not billed by is not there.
+    def price(unit: str) -> Decimal | None:
+        value = getattr(prices, unit, None)
+        return value if value is None or isinstance(value, Decimal) else choose(value)
+
+    per_input, per_output = price("input_mtok"), price("output_mtok")
+    has_other = any(price(unit) for unit in _OTHER_UNITS)
+    if per_input is None or per_output is None or has_other:
+        return None
+    return CallPrice(
+        input_per_million=per_input,
+        output_per_million=per_output,
+        cached_per_million=price("cache_read_mtok"),
+        source=_LISTED + provider,
+        version=version,
     )
 
 
 @lru_cache(maxsize=64)
-def _listed(base_url: str, model: str) -> CallPrice | None:
+def _find(base_url: str, model: str) -> tuple[ModelInfo, str, str] | None:
+    """Return the list's entry of a model, its provider's id and the list's version."""
     # Imported here: it takes most of a second, and most processes price no model.
     import genai_prices
     from genai_prices.data_snapshot import get_snapshot
@@ -91,14 +197,8 @@ def _listed(base_url: str, model: str) -> CallPrice | None:
         if not _is_at(base_url, provider.api_pattern):
             continue
         found = provider.find_model(model, all_providers=snapshot.providers)
-        price = _highest(found) if found is not None else None
-        if price is not None:
-            return CallPrice(
-                input_per_million=price[0],
-                output_per_million=price[1],
-                source=f"genai-prices:{provider.id}",
-                version=genai_prices.__version__,
-            )
+        if found is not None:
+            return found, provider.id, genai_prices.__version__
     return None
 
 
@@ -109,20 +209,3 @@ def _is_at(base_url: str, pattern: str) -> bool:
         return False
     is_whole_host = match[0].endswith(("/", ".")) or match.end() == len(base_url)
     return is_whole_host or base_url[match.end()] in "/:?#"
-
-
-def _highest(model: ModelInfo) -> tuple[Decimal, Decimal] | None:
-    """Return the dearest tier for input and output, so that no hold is too small."""
-    prices = model.get_prices(datetime.now(UTC))
-    # Prices by unit are set dynamically; a model billed by other units has neither.
-    per_input = _top(getattr(prices, "input_mtok", None))
-    per_output = _top(getattr(prices, "output_mtok", None))
-    if per_input is None or per_output is None:
-        return None
-    return per_input, per_output
-
-
-def _top(price: Decimal | TieredPrices | None) -> Decimal | None:
-    if price is None or isinstance(price, Decimal):
-        return price
-    return max(price.base, *(tier.price for tier in price.tiers))

@@ -236,6 +236,7 @@ OCTOLLM_LLM_MODEL = env.str("OCTOLLM_LLM_MODEL", "")
 # USD per million tokens; unset means: look it up, 0 for a loopback or private host.
 OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
 OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")
+OCTOLLM_LLM_PRICE_CACHED = optional_decimal("OCTOLLM_LLM_PRICE_CACHED")
 OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
 

@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
-from arms.pricing import is_private, price_of
+from arms.contract import CallPrice
+from arms.pricing import is_private, price_of, settled_price
 from octollm.errors import UnpricedModelError
 
 OPENAI = "https://api.openai.com/v1"
+GOOGLE = "https://generativelanguage.googleapis.com/v1beta/openai/"
+
+
+@pytest.fixture
+def priced(settings: Any) -> Any:
+    """Settings that give the model of the settings, at OpenAI, a price."""
+    settings.OCTOLLM_LLM_BASE_URL = OPENAI
+    settings.OCTOLLM_LLM_PRICE_INPUT = Decimal("1.5")
+    settings.OCTOLLM_LLM_PRICE_OUTPUT = Decimal("4")
+    return settings
 
 
 @pytest.mark.parametrize(
@@ -49,10 +60,48 @@ def test_a_listed_model_has_its_providers_price() -> None:
     assert price.version
 
 
-def test_the_dearest_tier_counts() -> None:
-    url = "https://generativelanguage.googleapis.com/v1beta/openai/"
+def test_the_list_knows_the_price_of_cached_input() -> None:
+    assert price_of(OPENAI, "gpt-4o-mini").cached_per_million == Decimal("0.075")
 
-    assert price_of(url, "gemini-2.5-pro").input_per_million == Decimal("2.5")
+
+def test_a_call_is_held_at_the_dearest_tier() -> None:
+    price = price_of(GOOGLE, "gemini-2.5-pro")
+
+    assert price.input_per_million == Decimal("2.5")
+    assert price.output_per_million == Decimal("15")
+
+
+@pytest.mark.parametrize(
+    ("input_tokens", "per_input", "per_output"),
+    [(200_000, "1.25", "10"), (200_001, "2.5", "15")],
+)
+def test_a_call_is_settled_at_the_tier_of_its_input(
+    input_tokens: int, per_input: str, per_output: str
+) -> None:
+    held = price_of(GOOGLE, "gemini-2.5-pro")
+
+    price = settled_price(
+        GOOGLE, "gemini-2.5-pro", input_tokens=input_tokens, reserved=held
+    )
+
+    assert price.input_per_million == Decimal(per_input)
+    assert price.output_per_million == Decimal(per_output)
+    assert (price.source, price.version) == (held.source, held.version)
+
+
+def test_the_operators_price_has_no_tiers(priced: Any) -> None:
+    priced.OCTOLLM_LLM_BASE_URL = GOOGLE
+    held = price_of(GOOGLE, "gemini-2.5-pro")
+
+    price = settled_price(GOOGLE, "gemini-2.5-pro", input_tokens=1, reserved=held)
+
+    assert price == held
+
+
+@pytest.mark.parametrize("model", ["sonar", "sonar-deep-research"])
+def test_a_model_that_is_billed_by_more_than_tokens_has_no_price(model: str) -> None:
+    with pytest.raises(UnpricedModelError):
+        price_of("https://api.perplexity.ai", model)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +120,48 @@ def test_an_unknown_price_is_refused_whatever_the_name(
 
 
 @pytest.mark.parametrize("base_url", [OPENAI, "http://127.0.0.1/v1"])
-def test_the_operators_price_comes_first(settings: Any, base_url: str) -> None:
-    settings.OCTOLLM_LLM_PRICE_INPUT = Decimal("1.5")
-    settings.OCTOLLM_LLM_PRICE_OUTPUT = Decimal("4")
+def test_the_operators_price_comes_first(priced: Any, base_url: str) -> None:
+    priced.OCTOLLM_LLM_BASE_URL = base_url
 
     price = price_of(base_url, "gpt-4o-mini")
 
     assert price.input_per_million == Decimal("1.5")
     assert price.output_per_million == Decimal("4")
+    assert price.cached_per_million is None
     assert price.source == "settings"
 
 
-def test_half_an_override_is_no_price(settings: Any) -> None:
-    settings.OCTOLLM_LLM_PRICE_INPUT = Decimal("1.5")
+def test_the_operator_may_price_cached_input(priced: Any) -> None:
+    priced.OCTOLLM_LLM_PRICE_CACHED = Decimal("0.5")
+
+    assert price_of(OPENAI, "gpt-4o-mini").cached_per_million == Decimal("0.5")
+
+
+def test_the_settings_price_nothing_at_another_address(priced: Any) -> None:
+    assert price_of("http://127.0.0.1/v1", "m").source == "private address"
+    assert price_of(GOOGLE, "gemini-2.5-pro").source == "genai-prices:google"
+
+
+def test_a_providers_own_price_comes_before_that_of_the_settings(priced: Any) -> None:
+    own = CallPrice(
+        input_per_million=Decimal(7), output_per_million=Decimal(8), source="settings"
+    )
+
+    assert price_of(OPENAI, "gpt-4o-mini", override=own) == own
+
+
+@pytest.mark.parametrize("name", ["INPUT", "OUTPUT", "CACHED"])
+def test_half_an_override_is_no_price(settings: Any, name: str) -> None:
+    settings.OCTOLLM_LLM_BASE_URL = "http://127.0.0.1/v1"
+    setattr(settings, f"OCTOLLM_LLM_PRICE_{name}", Decimal("1.5"))
 
     with pytest.raises(UnpricedModelError, match="set both"):
-        price_of("http://127.0.0.1/v1", "m")
+        price_of("http://127.0.0.1/v1/", "m")
+
+
+@pytest.mark.parametrize("figure", ["-1", "NaN", "Infinity", "1000001"])
+def test_a_price_that_is_no_price_is_refused(priced: Any, figure: str) -> None:
+    priced.OCTOLLM_LLM_PRICE_CACHED = Decimal(figure)
+
+    with pytest.raises(UnpricedModelError, match="not a number from 0"):
+        price_of(OPENAI, "gpt-4o-mini")
