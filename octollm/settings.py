@@ -6,9 +6,11 @@ the path of a file that holds the value, where a comment says "secret".
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 import django_stubs_ext
@@ -32,6 +34,21 @@ def optional_decimal(name: str) -> Decimal | None:
     """Return the number in ``name``; empty, as compose passes it on, means unset."""
     value: Decimal | None = env.decimal(name) if env.str(name, "").strip() else None
     return value
+
+
+def json_or_none(text: str) -> Any:
+    """Return what a JSON text holds; None for what is none, which a check reports."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def named_variables(entries: Any, key: str) -> dict[str, str]:
+    """Return the values of the variables that entries of a list name under ``key``."""
+    listed = entries if isinstance(entries, list) else []
+    names = [each.get(key) for each in listed if isinstance(each, dict)]
+    return {name: env.str(name, "") for name in names if isinstance(name, str) and name}
 
 
 # Where we are ----------------------------------------------------------------
@@ -229,10 +246,19 @@ OCTOLLM_ARMS = [
     *env.list("OCTOLLM_EXTRA_ARMS", []),
 ]
 
-# A model (optional): any server that speaks OpenAI's chat completions --------------
+# Models (optional): any servers that speak OpenAI's chat completions -----------------
+# Either a list of providers in order of preference (a secret, as it may hold keys), or
+# one of them in the names below it.
+OCTOLLM_LLM_PROVIDERS = json_or_none(secret("OCTOLLM_LLM_PROVIDERS", "") or "[]")
+# The variables that its entries name by `api_key_env`.
+OCTOLLM_LLM_KEYS = named_variables(OCTOLLM_LLM_PROVIDERS, "api_key_env")
 OCTOLLM_LLM_BASE_URL = env.str("OCTOLLM_LLM_BASE_URL", "")
 OCTOLLM_LLM_API_KEY = secret("OCTOLLM_LLM_API_KEY", "")
 OCTOLLM_LLM_MODEL = env.str("OCTOLLM_LLM_MODEL", "")
+OCTOLLM_LLM_MODEL_PLANNING = env.str("OCTOLLM_LLM_MODEL_PLANNING", "")
+OCTOLLM_LLM_MODEL_JUDGING = env.str("OCTOLLM_LLM_MODEL_JUDGING", "")
+OCTOLLM_LLM_MODEL_CODING = env.str("OCTOLLM_LLM_MODEL_CODING", "")
+OCTOLLM_LLM_MODEL_ANALYSIS = env.str("OCTOLLM_LLM_MODEL_ANALYSIS", "")
 # USD per million tokens; unset means: look it up, 0 for a loopback or private host.
 OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
 OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")

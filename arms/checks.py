@@ -1,0 +1,67 @@
+"""Mistakes in the settings of model providers, as Django system checks.
+
+No message repeats a value: some of them are keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+
+from arms import providers
+
+
+@checks.register
+def check_providers(**_: Any) -> list[checks.CheckMessage]:
+    """Find providers that cannot be asked as they are set."""
+    return [*_unreadable(), *_incomplete(), *_unused()]
+
+
+def _unreadable() -> Iterator[checks.CheckMessage]:
+    for problem in providers.problems():
+        yield checks.Error(
+            problem,
+            hint="docs/models.md shows how a provider is set.",
+            id="arms.E001",
+        )
+
+
+def _incomplete() -> Iterator[checks.CheckMessage]:
+    base_url, models = settings.OCTOLLM_LLM_BASE_URL, _single_models()
+    if not providers.uses_list() and bool(base_url) != bool(models):
+        yield checks.Error(
+            "Of OCTOLLM_LLM_BASE_URL and OCTOLLM_LLM_MODEL only one is set: no model "
+            "would be asked.",
+            hint="Set both, or neither to do without a model.",
+            id="arms.E002",
+        )
+    prices = settings.OCTOLLM_LLM_PRICE_INPUT, settings.OCTOLLM_LLM_PRICE_OUTPUT
+    has_both = None not in prices
+    has_cached = settings.OCTOLLM_LLM_PRICE_CACHED is not None
+    if not has_both and (has_cached or any(price is not None for price in prices)):
+        yield checks.Error(
+            "OCTOLLM_LLM_PRICE_INPUT and OCTOLLM_LLM_PRICE_OUTPUT belong together.",
+            hint="Set both, or neither to use the packaged price list.",
+            id="arms.E003",
+        )
+
+
+def _unused() -> Iterator[checks.CheckMessage]:
+    if providers.uses_list() and (settings.OCTOLLM_LLM_BASE_URL or _single_models()):
+        yield checks.Warning(
+            "OCTOLLM_LLM_PROVIDERS is set, so OCTOLLM_LLM_BASE_URL, _API_KEY, _MODEL, "
+            "_MODEL_* and _PRICE_* are not used.",
+            hint="Unset them, or make them an entry of OCTOLLM_LLM_PROVIDERS.",
+            id="arms.W001",
+        )
+
+
+def _single_models() -> list[str]:
+    named = [settings.OCTOLLM_LLM_MODEL] + [
+        getattr(settings, f"OCTOLLM_LLM_MODEL_{purpose.upper()}")
+        for purpose in providers.PURPOSES
+    ]
+    return [name for name in named if name]
