@@ -70,6 +70,12 @@ LLM_COST = Counter(
 LLM_CALLS = Counter(
     "octollm_llm_calls_total", "Model calls by outcome.", ["model", "outcome"]
 )
+LLM_DURATION = Histogram(
+    "octollm_llm_duration_seconds",
+    "Time of model calls that were answered.",
+    ["provider", "model", "purpose"],
+    buckets=_MINUTES,
+)
 REFLEX_SCREENINGS = Counter(
     "octollm_reflex_screenings_total",
     "Screenings by checkpoint and by what was decided.",

@@ -22,12 +22,23 @@ from tasks_app.turn import Claim, Turn, task_turn
 
 # One dollar per million tokens is 1,000 nano-dollars per token.
 _NANO_PER_TOKEN = 1_000
+# No call has more tokens than this; the highest price times so many fits the columns.
+MAX_TOKENS = 100_000_000
 
 
-def cost_nano(price: CallPrice, *, input_tokens: int, output_tokens: int) -> int:
-    """Return what tokens cost in nano-dollars, rounded up."""
+def cost_nano(
+    price: CallPrice, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+) -> int:
+    """Return what tokens cost in nano-dollars, rounded up.
+
+    ``cached_tokens`` are those of ``input_tokens`` that the provider had in its cache.
+    """
+    per_cached = price.cached_per_million
+    if per_cached is None:
+        per_cached = price.input_per_million
     exact = (
-        price.input_per_million * input_tokens
+        price.input_per_million * (input_tokens - cached_tokens)
+        + per_cached * cached_tokens
         + price.output_per_million * output_tokens
     ) * _NANO_PER_TOKEN
     return math.ceil(exact)
@@ -60,9 +71,7 @@ class TaskMeter:
 
     def reserve(self, call: ModelCall) -> UUID:
         """Hold the worst case: from the step's envelope first, then from the rest."""
-        nano = cost_nano(
-            call.price, input_tokens=call.input_tokens, output_tokens=call.output_tokens
-        )
+        nano = _worst_nano(call)
         tokens = call.input_tokens + call.output_tokens
         claim = self._claim
         with task_turn(claim.step.task_id) as turn:
@@ -89,26 +98,10 @@ class TaskMeter:
             charge = Charge.objects.get(pk=charge_id)
             if charge.state == Charge.State.PRESUMED:
                 _unbook(turn, charge)
-            price = CallPrice(
-                input_per_million=charge.price_input,
-                output_per_million=charge.price_output,
-                source=charge.price_source,
-            )
-            charge.settled_nano = cost_nano(
-                price,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-            )
-            charge.input_tokens = usage.input_tokens
-            charge.output_tokens = usage.output_tokens
-            charge.cached_tokens = usage.cached_tokens
-            charge.is_estimated = usage.is_estimated
-            charge.latency_s = usage.latency_s
+            _measure(charge, usage)
             charge.reply = reply
             _book(turn, charge, Charge.State.SETTLED)
-        metrics.LLM_TOKENS.labels(charge.model, "input").inc(usage.input_tokens)
-        metrics.LLM_TOKENS.labels(charge.model, "output").inc(usage.output_tokens)
-        metrics.LLM_COST.labels(charge.model).inc(charge.settled_nano / NANO_PER_USD)
+        _report(charge, usage.latency_s)
 
     def presume(self, charge_id: UUID) -> None:
         """Book the worst case of a call whose reply was lost."""
@@ -141,10 +134,69 @@ def presume_lost(turn: Turn) -> int:
     return len(lost)
 
 
-def _presume(turn: Turn, charge: Charge) -> None:
+def _measure(charge: Charge, usage: ModelUsage) -> None:
+    """Note on a charge what its call used, and what that costs."""
+    charge.latency_s = usage.latency_s
+    if not _is_believable(usage):
+        _assume_worst(charge)
+        return
+    price = usage.price or _held_price(charge)
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    charge.settled_nano = cost_nano(
+        price,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=cached,
+    )
+    charge.input_tokens = usage.input_tokens
+    charge.output_tokens = usage.output_tokens
+    charge.cached_tokens = cached
+    charge.is_estimated = usage.is_estimated
+    _note_price(charge, price)
+
+
+def _is_believable(usage: ModelUsage) -> bool:
+    """Tell whether the columns hold such counts; the reader should have seen to it."""
+    counts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return all(0 <= count <= MAX_TOKENS for count in counts)
+
+
+def _assume_worst(charge: Charge) -> None:
     charge.settled_nano = charge.held_nano
     charge.input_tokens = charge.held_tokens
+    charge.output_tokens = 0
     charge.is_estimated = True
+
+
+def _held_price(charge: Charge) -> CallPrice:
+    return CallPrice(
+        input_per_million=charge.price_input,
+        output_per_million=charge.price_output,
+        cached_per_million=charge.price_cached,
+        source=charge.price_source,
+        version=charge.price_version,
+    )
+
+
+def _note_price(charge: Charge, price: CallPrice) -> None:
+    charge.price_input = price.input_per_million
+    charge.price_output = price.output_per_million
+    charge.price_cached = price.cached_per_million
+    charge.price_source = price.source
+    charge.price_version = price.version
+
+
+def _report(charge: Charge, latency_s: float) -> None:
+    """Count a settled call in the metrics."""
+    metrics.LLM_TOKENS.labels(charge.model, "input").inc(charge.input_tokens)
+    metrics.LLM_TOKENS.labels(charge.model, "output").inc(charge.output_tokens)
+    metrics.LLM_COST.labels(charge.model).inc(charge.settled_nano / NANO_PER_USD)
+    labels = (charge.provider, charge.model, charge.purpose)
+    metrics.LLM_DURATION.labels(*labels).observe(latency_s)
+
+
+def _presume(turn: Turn, charge: Charge) -> None:
+    _assume_worst(charge)
     _book(turn, charge, Charge.State.PRESUMED)
 
 
@@ -162,21 +214,34 @@ def _require_free(turn: Turn, *, nano: int, tokens: int) -> None:
             raise BudgetBusyError(limit=limit)
 
 
+def _worst_nano(call: ModelCall) -> int:
+    """Return the most that a call may cost: cached input may be the dearer one."""
+    return max(
+        cost_nano(
+            call.price,
+            input_tokens=call.input_tokens,
+            output_tokens=call.output_tokens,
+            cached_tokens=cached_tokens,
+        )
+        for cached_tokens in (0, call.input_tokens)
+    )
+
+
 def _held(call: ModelCall, claim: Claim, *, nano: int, tokens: int) -> Charge:
-    return Charge(
+    charge = Charge(
         task_id=claim.step.task_id,
         step=claim.step,
         attempt=claim.attempt,
         purpose=call.purpose,
+        provider=call.provider,
         model=call.model,
+        rung=call.rung,
         request_hash=call.request_hash,
         held_nano=nano,
         held_tokens=tokens,
-        price_input=call.price.input_per_million,
-        price_output=call.price.output_per_million,
-        price_source=call.price.source,
-        price_version=call.price.version,
     )
+    _note_price(charge, call.price)
+    return charge
 
 
 def _open_charge(charge_id: UUID) -> Charge | None:

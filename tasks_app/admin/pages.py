@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from octollm.history import ReadOnlyAdmin, link_to
-from tasks_app.models import TaskResult
+from tasks_app.models import NANO_PER_USD, TaskResult
 
 COLOURS = {
     "completed": "success",
@@ -40,6 +41,11 @@ def shortened(goal: str) -> str:
 def answer_of(result: TaskResult) -> str:
     """Return what a result says in a line."""
     return str(result.result_data.get("answer") or "no answer")
+
+
+def shown_dollars(nano: int) -> str:
+    """Return an amount with all its places; a call of $0.000003 is not 0."""
+    return f"${Decimal(nano) / NANO_PER_USD:.9f}"
 
 
 class StatusAdmin(ReadOnlyAdmin):

@@ -15,7 +15,12 @@ from octollm.history import (
     shown_json,
     shown_list,
 )
-from tasks_app.admin.pages import COLOURS, TaskPartAdmin, shortened
+from tasks_app.admin.pages import (
+    COLOURS,
+    TaskPartAdmin,
+    shortened,
+    shown_dollars,
+)
 from tasks_app.models import Attempt, Charge, Plan, Step
 
 
@@ -37,8 +42,28 @@ class ChargeInline(ReadOnlyInline):
 
     model = Charge
     fk_name = "step"
-    fields = ("purpose", "model", "state", "settled_nano", "input_tokens")
+    fields = (
+        "link",
+        "provider",
+        "model",
+        "rung",
+        "state",
+        "dollars",
+        "input_tokens",
+        "output_tokens",
+        "latency_s",
+    )
     readonly_fields = fields
+
+    @display(description="Purpose")
+    def link(self, charge: Charge) -> SafeString:
+        """Link to the charge."""
+        return link_to(charge, charge.purpose)
+
+    @display(description="Dollars")
+    def dollars(self, charge: Charge) -> str:
+        """Show what was booked."""
+        return shown_dollars(charge.settled_nano)
 
 
 @admin.register(Plan)
@@ -193,33 +218,3 @@ class AttemptAdmin(ReadOnlyAdmin):
     def outcome_(self, attempt: Attempt) -> str:
         """Show the outcome as a coloured label with its word."""
         return attempt.outcome
-
-
-@admin.register(Charge)
-class ChargeAdmin(TaskPartAdmin):
-    """The ledger's rows."""
-
-    icon: ClassVar[str] = "payments"
-    list_display = (
-        "model",
-        "purpose",
-        "state_",
-        "dollars",
-        "input_tokens",
-        "output_tokens",
-        "task_link",
-        "created_at",
-    )
-    list_select_related = ("task",)
-    list_filter = ("state", "purpose", "model", "created_at")
-    search_fields = ("task__id",)
-
-    @display(description="State", label=COLOURS)
-    def state_(self, charge: Charge) -> str:
-        """Show the state as a coloured label with its word."""
-        return charge.state
-
-    @display(description="Dollars", ordering="settled_nano")
-    def dollars(self, charge: Charge) -> str:
-        """Show what was booked."""
-        return f"${charge.settled_nano / 1e9:.9f}"

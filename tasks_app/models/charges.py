@@ -16,6 +16,22 @@ class Charge(models.Model):
 
     Amounts are integer nano-dollars: a call of $0.000003 is not 0. A settled row
     keeps the reply, so that a step that is resumed pays for it once.
+
+    Attributes:
+        purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
+        provider: the name that the settings give it.
+        rung: how strictly the answer's form was asked for: ``json_schema``,
+            ``json_object`` or ``text``.
+        held_nano: the worst case that was reserved, at the dearest tier.
+        settled_nano: what was booked, 0 while held or when released.
+        cached_tokens: how many of ``input_tokens`` the provider had in its cache.
+        is_estimated: the provider did not say what was used, or nothing believable.
+        price_input: USD per million tokens; of the dearest tier while held, then of
+            the one that the call fell in. So are the other prices.
+        price_cached: for cached input; NULL: that of other input.
+        price_source: ``settings``, ``private address`` or the list and its provider.
+        price_version: of the list.
+        latency_s: from sending to the end of the answer; NULL: no answer.
     """
 
     class State(models.TextChoices):

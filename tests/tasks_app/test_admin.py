@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,22 +12,29 @@ from django.urls import reverse
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from tasks_app.models import Attempt, Plan, Step, Task, TaskResult, Verdict
-from tests.builders import finish_step, make_planned_task, make_step
+from arms.contract import CallPrice, ModelCall, ModelUsage
+from tasks_app.ledger import TaskMeter
+from tasks_app.models import Attempt, Charge, Plan, Step, Task, TaskResult, Verdict
+from tasks_app.turn import Claim, task_turn
+from tests.builders import claim_of, done, make_planned_task, make_step
 
 pytestmark = pytest.mark.django_db
 
 MODELS = [
     model for model in admin.site._registry if model._meta.app_label == "tasks_app"
 ]
-PAGES = [Task, Plan, Step, Attempt, TaskResult, Verdict]
+PAGES = [Task, Plan, Step, Attempt, Charge, TaskResult, Verdict]
 
 
 @pytest.fixture
 def task() -> Task:
-    """Return a task with one of its two steps done, a result and a verdict."""
+    """Return a task with one of its two steps done and paid, a result, a verdict."""
     task = make_planned_task(make_step("a"), make_step("b", depends_on=("a",)))
-    finish_step(task, "a")
+    claim = claim_of(task, "a")
+    pay(claim)
+    with task_turn(task.pk) as turn:
+        turn.end_attempt(claim, done({"value": "a"}))
+        turn.advance()
     data = {"answer": "count: 3", "outputs": {"a": {"value": "<long>"}}}
     TaskResult.objects.create(task=task, run=1, plan_version=1, result_data=data)
     Verdict.objects.create(
@@ -40,6 +48,32 @@ def task() -> Task:
         evidence="result.count = 3",
     )
     return task
+
+
+def pay(claim: Claim) -> None:
+    """Have a step pay for a call of $0.000245 that took 1.25 s."""
+    price = CallPrice(
+        input_per_million=Decimal(1),
+        output_per_million=Decimal(4),
+        cached_per_million=Decimal("0.5"),
+        source="genai-prices:somewhere",
+        version="9.9",
+    )
+    call = ModelCall(
+        purpose="analysis",
+        provider="first-choice",
+        model="wise-7b",
+        rung="json_object",
+        request_hash="h",
+        input_tokens=100,
+        output_tokens=50,
+        price=price,
+    )
+    meter = TaskMeter(claim)
+    usage = ModelUsage(
+        input_tokens=90, output_tokens=40, cached_tokens=10, latency_s=1.25
+    )
+    meter.settle(meter.reserve(call), usage, "the reply")
 
 
 def page_of(row: Any) -> str:
@@ -122,6 +156,24 @@ def test_an_attempt_says_which_task_it_was_for(
     admin_client: Client, task: Task
 ) -> None:
     assert page_of(task) in read(admin_client, "/admin/tasks_app/attempt/")
+
+
+def test_a_charge_shows_who_was_asked_how_and_at_what_price(
+    admin_client: Client, task: Task
+) -> None:
+    content = read(admin_client, page_of(Charge.objects.get()))
+    for shown in ("first-choice", "wise-7b", "analysis", "json_object", "settled"):
+        assert shown in content
+    for shown in ("$0.000245000", "$0.000300000", "1.25 s"):
+        assert shown in content
+    assert "genai-prices:somewhere" in content
+    assert "the reply" not in content
+
+
+def test_a_step_links_to_what_it_paid_for(admin_client: Client, task: Task) -> None:
+    content = read(admin_client, page_of(Step.objects.get(step_id="a")))
+    assert page_of(Charge.objects.get()) in content
+    assert "$0.000245000" in content
 
 
 def test_moments_are_shown_to_the_second(admin_client: Client, task: Task) -> None:

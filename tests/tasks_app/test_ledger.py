@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connections
+from prometheus_client import REGISTRY
 
 from arms.contract import CallPrice, ModelCall, ModelUsage
+from arms.pricing import MAX_PRICE
 from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
-from tasks_app.ledger import TaskMeter, cost_nano, presume_lost
+from tasks_app.ledger import MAX_TOKENS, TaskMeter, cost_nano, presume_lost
 from tasks_app.models import Charge, Step, Task
 from tasks_app.turn import Claim, task_turn
 from tests.builders import (
@@ -27,6 +30,14 @@ pytestmark = pytest.mark.django_db
 PRICE = CallPrice(
     input_per_million=Decimal("2"), output_per_million=Decimal("10"), source="tests"
 )
+CACHING = replace(PRICE, cached_per_million=Decimal("0.5"))
+CHEAPER = CallPrice(
+    input_per_million=Decimal("1"),
+    output_per_million=Decimal("5"),
+    cached_per_million=Decimal("0.25"),
+    source="a lower tier",
+    version="7",
+)
 
 
 def call(input_tokens: int = 1000, output_tokens: int = 500, **over) -> ModelCall:
@@ -41,8 +52,8 @@ def call(input_tokens: int = 1000, output_tokens: int = 500, **over) -> ModelCal
     )
 
 
-def usage(input_tokens: int = 100, output_tokens: int = 50) -> ModelUsage:
-    return ModelUsage(input_tokens=input_tokens, output_tokens=output_tokens)
+def usage(input_tokens: int = 100, output_tokens: int = 50, **over) -> ModelUsage:
+    return ModelUsage(input_tokens=input_tokens, output_tokens=output_tokens, **over)
 
 
 def claimed(**overrides) -> tuple[Task, Claim, TaskMeter]:
@@ -66,6 +77,13 @@ def test_price_is_exact_in_nano_dollars_and_rounded_up():
     assert cost_nano(tiny, input_tokens=1, output_tokens=0) == 1
 
 
+def test_cached_input_has_its_own_price():
+    tokens = {"input_tokens": 100, "output_tokens": 10, "cached_tokens": 60}
+
+    assert cost_nano(CACHING, **tokens) == 40 * 2_000 + 60 * 500 + 10 * 10_000
+    assert cost_nano(PRICE, **tokens) == 100 * 2_000 + 10 * 10_000
+
+
 def test_reservation_holds_the_worst_case():
     task, _, meter = claimed()
 
@@ -82,6 +100,108 @@ def test_settlement_books_what_was_used_and_frees_the_rest():
 
     assert books(task) == (700_000, 0, 150, 0)
     assert Charge.objects.get().state == "settled"
+
+
+def test_no_saving_by_the_cache_is_counted_on():
+    dearer = replace(PRICE, cached_per_million=Decimal("3"))
+    for price, held_nano in ((CACHING, 7_000_000), (dearer, 8_000_000)):
+        task, _, meter = claimed()
+
+        meter.reserve(call(price=price))
+
+        assert books(task)[1] == held_nano
+
+
+def test_settlement_books_cached_input_at_its_price():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call(price=CACHING))
+
+    meter.settle(charge_id, usage(cached_tokens=60), "reply")
+
+    assert books(task) == (610_000, 0, 150, 0)
+    assert Charge.objects.get().cached_tokens == 60
+
+
+def test_settlement_takes_the_price_of_the_usage_and_keeps_it():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+
+    meter.settle(charge_id, usage(cached_tokens=60, price=CHEAPER), "reply")
+
+    assert books(task) == (305_000, 0, 150, 0)
+    charge = Charge.objects.get()
+    assert (charge.price_input, charge.price_output) == (Decimal(1), Decimal(5))
+    assert charge.price_cached == Decimal("0.25")
+    assert (charge.price_source, charge.price_version) == ("a lower tier", "7")
+
+
+def test_charge_says_who_was_asked_for_what_and_how():
+    _, _, meter = claimed()
+
+    meter.reserve(call(provider="home", rung="json_schema", price=CACHING))
+
+    charge = Charge.objects.get()
+    assert (charge.provider, charge.model, charge.purpose) == ("home", "m", "planning")
+    assert (charge.rung, charge.price_cached) == ("json_schema", Decimal("0.5"))
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        usage(-5, 50),
+        usage(100, -1),
+        usage(10**30, 50),
+        usage(100, 10**30),
+        usage(cached_tokens=-1),
+    ],
+)
+def test_absurd_usage_is_booked_at_the_worst_case(absurd: ModelUsage):
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+
+    meter.settle(charge_id, absurd, "reply")
+
+    assert books(task) == (7_000_000, 0, 1500, 0)
+    charge = Charge.objects.get()
+    assert (charge.state, charge.is_estimated) == ("settled", True)
+
+
+def test_more_cached_than_sent_saves_no_more_than_was_sent():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call(price=CACHING))
+
+    meter.settle(charge_id, usage(cached_tokens=5000), "reply")
+
+    assert books(task)[0] == 100 * 500 + 50 * 10_000
+    assert Charge.objects.get().cached_tokens == 100
+
+
+def test_dearest_call_there_can_be_fits_the_columns():
+    task, _, meter = claimed()
+    charge_id = meter.reserve(call())
+    dearest = replace(
+        PRICE,
+        input_per_million=Decimal(MAX_PRICE),
+        output_per_million=Decimal(MAX_PRICE),
+    )
+
+    meter.settle(charge_id, usage(MAX_TOKENS, MAX_TOKENS, price=dearest), "reply")
+
+    assert books(task)[0] == 2 * MAX_TOKENS * 10**9
+
+
+def test_answered_calls_are_timed_by_provider_model_and_purpose():
+    def count() -> float:
+        labels = {"provider": "home", "model": "m", "purpose": "planning"}
+        name = "octollm_llm_duration_seconds_count"
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    before = count()
+    _, _, meter = claimed()
+    meter.settle(meter.reserve(call(provider="home")), usage(latency_s=2.5), "reply")
+    meter.presume(meter.reserve(call(provider="home")))
+
+    assert count() == before + 1
 
 
 def test_lost_reply_is_booked_at_the_worst_case():
