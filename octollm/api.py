@@ -33,6 +33,7 @@ from rest_framework.settings import api_settings
 
 from octollm.errors import (
     DatabaseUnavailableError,
+    InvalidPlanError,
     OctoLLMError,
     TaskRejectedError,
     UnreadableRequestError,
@@ -206,6 +207,8 @@ class ProblemFormatter(ExceptionFormatter):
         )
         if isinstance(self.original_exc, TaskRejectedError):
             document["rule_ids"] = list(self.original_exc.rule_ids)
+        if isinstance(self.original_exc, InvalidPlanError):
+            document["violations"] = list(self.original_exc.violations)
         return document
 
     @property

@@ -39,6 +39,16 @@ class ProblemSerializer(serializers.Serializer[Any]):
         required=False,
         help_text="With unsafe_content: the rules that matched.",
     )
+    violations = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="With invalid_plan: one sentence per broken rule, its id first.",
+    )
+    links = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Of the planner: the task that makes the plan.",
+    )
 
 
 class Schema(AutoSchema):

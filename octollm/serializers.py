@@ -28,9 +28,12 @@ class StrictSerializer(serializers.Serializer[Any]):
         unsupported_fields: names that the public API has but that are not built
             yet; they are refused as ``unsupported_field``, others as
             ``unknown_field``.
+        ignored_fields: names that our own answers carry beside what is read, so
+            that an answer can be sent back as it is.
     """
 
     unsupported_fields: ClassVar[frozenset[str]] = frozenset()
+    ignored_fields: ClassVar[frozenset[str]] = frozenset()
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Let a refused choice list what may be chosen, not what was sent."""
@@ -60,6 +63,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def _strangers(self, data: Mapping[Any, Any]) -> dict[str, list[ErrorDetail]]:
         known = {field.field_name for field in self._writable_fields}
+        known |= self.ignored_fields
         faults: dict[str, list[ErrorDetail]] = {}
         for position, name in enumerate(data, start=1):
             if name not in known:

@@ -13,7 +13,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from octollm import metrics
 from octollm.types import JSONObject
+from planner.plan import Plan
 from tasks_app.models import Task, Verdict
+from tasks_app.planning import Amount
+from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Assembly, Finding, assemble
 from tasks_app.steps_read import Draft, draft_result
 from tasks_app.turn import Turn
@@ -53,6 +56,13 @@ def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) ->
     }
     reason = "criteria_not_met" if unmet else "work_failed"
     _close(turn, Task.Status.FAILED, assembly, stop_reason=reason, error=error)
+
+
+def close_planned(turn: Turn, made: Plan, judging: Amount, *, task: Task) -> None:
+    """End a task that was only to be planned, with its priced plan."""
+    quote = quote_of(made, judging, turn.task)
+    findings = _not_checked(task, why="The task was only planned.")
+    _close(turn, Task.Status.COMPLETED, quoted(made, quote, findings=findings))
 
 
 def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
@@ -118,11 +128,15 @@ def _unjudged(turn: Turn, *, why: str) -> Assembly:
     """Assemble what there is; every criterion is not checked, with the reason."""
     task = Task.objects.get(pk=turn.task.pk)
     draft = draft_result(task)
-    findings = [
+    findings = _not_checked(task, why=why)
+    return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
+
+
+def _not_checked(task: Task, *, why: str) -> list[Finding]:
+    return [
         Finding(criterion=criterion, verdict="not_checked", evidence=why)
         for criterion in task.acceptance_criteria
     ]
-    return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
 
 
 def _findings(output: JSONObject, task: Task) -> tuple[Finding, ...]:

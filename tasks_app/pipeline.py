@@ -24,16 +24,18 @@ from octollm.errors import (
     BudgetExceededError,
     CallCancelledError,
     DeadlineExceededError,
+    InvalidPlanError,
+    ModelUnavailableError,
     OctoLLMError,
 )
 from octollm.resilience.backoff import full_jitter
 from octollm.resilience.deadline import StopToken
-from octollm.types import JSONObject
-from planner.plan import resolve
+from octollm.types import JSONObject, JSONValue
+from planner.plan import Plan, resolve
 from planner.planning import make_plan
 from tasks_app import planning, steps_read
 from tasks_app.claims import held_claims
-from tasks_app.finish import close_failed, close_judged, close_stopped
+from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Step
@@ -90,18 +92,31 @@ def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
 def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
-    made = make_plan(planning.contract_of(task), _services(claim, stop))
-    made = planning.screened(made, task_id=task.pk)
+    made = planning.screened(_made(claim, stop), task_id=task.pk)
     judging = planning.judging_cost(task)
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, _done(output=version)):
             return _note_late(claim)
-        free = planning.Amount(nano=turn.task.free_nano, tokens=turn.task.free_tokens)
-        turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
-        ready = turn.advance()
+        if task.plan_only:
+            # Nothing will be paid, so nothing is held.
+            rows = planning.rows_of(made, judging=judging, free=planning.Amount())
+            turn.add_plan(*rows, is_run=False)
+            close_planned(turn, made, judging, task=task)
+            ready = 0
+        else:
+            free = planning.free_of(turn.task)
+            turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
+            ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)
+
+
+def _made(claim: Claim, stop: StopToken) -> Plan:
+    """Return the caller's own plan, or make one."""
+    if claim.task.given_plan is not None:
+        return planning.compile_given(claim.task)
+    return make_plan(planning.contract_of(claim.task), _services(claim, stop))
 
 
 def work(claim: Claim, stop: StopToken) -> Hints:
@@ -237,19 +252,28 @@ def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
 
 
 def _retry(claim: Claim, error: OctoLLMError) -> Hints:
-    delay_s = full_jitter(
-        claim.attempt,
-        base_s=settings.OCTOLLM_RETRY_MIN_S,
-        cap_s=settings.OCTOLLM_RETRY_MAX_S,
-        random=_random,
-    )
     ending = Ending(
         status=Step.Status.READY,
         outcome=Attempt.Outcome.RETRY,
-        delay_s=delay_s,
+        delay_s=_retry_delay_s(claim, error),
         error=_details(error),
     )
     return _put_back(claim, ending, code=error.code)
+
+
+def _retry_delay_s(claim: Claim, error: OctoLLMError) -> float:
+    """Return the pause: not before the provider wants it, not beyond the deadline."""
+    longest_s = settings.OCTOLLM_RETRY_MAX_S
+    delay_s = full_jitter(
+        claim.attempt,
+        base_s=settings.OCTOLLM_RETRY_MIN_S,
+        cap_s=longest_s,
+        random=_random,
+    )
+    if isinstance(error, ModelUnavailableError) and error.retry_after_s:
+        delay_s = max(delay_s, min(error.retry_after_s, longest_s))
+    left_s = (claim.deadline_at - datetime.now(UTC)).total_seconds()
+    return max(0.0, min(delay_s, left_s))
 
 
 def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
@@ -303,7 +327,10 @@ def _failed(error: OctoLLMError, *, status: Step.Status) -> Ending:
 
 
 def _details(error: OctoLLMError) -> JSONObject:
-    return {"code": error.code, "message": error.message}
+    details: JSONObject = {"code": error.code, "message": error.message}
+    if isinstance(error, InvalidPlanError):
+        details["violations"] = list[JSONValue](error.violations)
+    return details
 
 
 def _note_late(claim: Claim) -> Hints:

@@ -11,9 +11,11 @@ from django.conf import settings
 
 from arms import llm
 from arms.pricing import price_of
-from arms.registry import get_arm
+from arms.registry import catalogue, get_arm
 from octollm.errors import TaskRejectedError
 from planner import plan as plans
+from planner.compiler import compile_plan
+from planner.draft import PlanDraft
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
@@ -42,9 +44,27 @@ def contract_of(task: Task) -> PlanningContract:
     )
 
 
+def compile_given(task: Task) -> plans.Plan:
+    """Return the plan that the caller gave, checked and priced as any other.
+
+    Raises:
+        InvalidPlanError: it breaks rules; it carries all violations.
+    """
+    return compile_plan(
+        PlanDraft.model_validate(task.given_plan),
+        contract=contract_of(task),
+        catalogue=catalogue(),
+        source="caller",
+    )
+
+
 def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
-    """Conceal what a model wrote; a recipe holds nothing but the task's own words."""
-    if made.source != "model":
+    """Conceal what a model wrote, also when the cache kept it.
+
+    A recipe holds nothing but the task's own words, and a caller's plan was screened
+    with the request.
+    """
+    if made.source not in ("model", "cache"):
         return made
     with open_vault(task_id) as vault:
         outcome = screen(
@@ -69,6 +89,11 @@ class Amount:
             nano=max(0, min(self.nano, other.nano)),
             tokens=max(0, min(self.tokens, other.tokens)),
         )
+
+
+def free_of(task: Task) -> Amount:
+    """Return what is neither spent nor held of a task's budget."""
+    return Amount(nano=task.free_nano, tokens=task.free_tokens)
 
 
 def judging_cost(task: Task) -> Amount:
@@ -113,7 +138,7 @@ def rows_of(
         envelope = max(0, min(left, to_nano(planned.estimated_cost)))
         left -= envelope
         steps.append(_work_step(planned, envelope_nano=envelope))
-    return row, [*steps, _judge_step(made, kept)]
+    return row, [*steps, _judge_step(made, kept, judging=judging)]
 
 
 def to_nano(usd: Decimal) -> int:
@@ -139,11 +164,12 @@ def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:
         criteria=list(planned.criteria),
         estimated_cost=planned.estimated_cost,
         estimated_time=planned.estimated_time,
+        estimated_time_p90=planned.estimated_time_p90,
         envelope_nano=envelope_nano,
     )
 
 
-def _judge_step(made: plans.Plan, kept: Amount) -> Step:
+def _judge_step(made: plans.Plan, kept: Amount, *, judging: Amount) -> Step:
     return Step(
         step_id="judge",
         kind=Step.Kind.JUDGE,
@@ -151,6 +177,7 @@ def _judge_step(made: plans.Plan, kept: Amount) -> Step:
         arm="judge",
         capability="check_criteria",
         depends_on=[step.step_id for step in made.steps],
+        estimated_cost=to_usd(judging.nano),
         envelope_nano=kept.nano,
         envelope_tokens=kept.tokens,
     )

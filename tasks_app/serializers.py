@@ -18,6 +18,10 @@ MAX_CONTEXT = 50_000
 MAX_METADATA = 10_000
 MAX_LIST = 20
 MAX_LINE = 2_000
+MAX_PLAN = 64_000
+MAX_PLAN_DEPTH = 20
+MAX_PLAN_STEPS = 100
+MAX_NAME = 64
 
 
 class TextField(serializers.CharField):
@@ -116,10 +120,134 @@ SUBMIT_EXAMPLE = OpenApiExample(
 )
 
 
+PLAN_EXAMPLE = OpenApiExample(
+    "A plan of one's own, priced and not run",
+    value={
+        "goal": "How do people like the phone?",
+        "context": {"reviews": ["Great phone, I love it.", "It broke after a week."]},
+        "plan": {
+            "steps": [
+                {
+                    "step_id": "1",
+                    "description": "Find the mood of each review",
+                    "arm": "analyst",
+                    "capability": "sentiment",
+                    "input": {"texts": {"$from": "context.reviews"}},
+                }
+            ],
+            "result": {"score": {"$from": "steps.1.sentiment_score"}},
+        },
+        "plan_only": True,
+    },
+    request_only=True,
+)
+
+
+class GivenStepSerializer(StrictSerializer):
+    """One step of a caller's plan."""
+
+    ignored_fields = frozenset(
+        {
+            *("kind", "status", "attempt_count", "confidence", "error"),
+            *("estimated_cost", "estimated_time", "estimated_time_p90"),
+            *("started_at", "finished_at"),
+        }
+    )
+
+    step_id = TextField(max_length=MAX_NAME)
+    description = serializers.CharField(
+        max_length=MAX_LINE, allow_blank=True, default="", trim_whitespace=False
+    )
+    arm = TextField(max_length=MAX_NAME, help_text="An arm's name, see /arms.")
+    capability = TextField(max_length=MAX_NAME, help_text="One of the arm's.")
+    depends_on = serializers.ListField(
+        child=TextField(max_length=MAX_NAME), max_length=MAX_PLAN_STEPS, default=list
+    )
+    input = JSONObjectField(
+        limit=MAX_PLAN,
+        default=dict,
+        help_text='Values, or references: {"$from": "context.KEY"}, {"$from": '
+        '"steps.ID.KEY"}, {"$from": "goal"}.',
+    )
+    criteria = serializers.ListField(
+        child=serializers.IntegerField(),
+        max_length=MAX_LIST,
+        default=list,
+        help_text="Indexes of the acceptance criteria that it serves.",
+    )
+
+
+class GivenPlanSerializer(StrictSerializer):
+    """A caller's plan; what /tasks/{id}/plan answers is one, sent back as it is."""
+
+    default_error_messages: ClassVar[dict[str, Any]] = {
+        "too_long": f"Must be at most {MAX_PLAN} characters of JSON.",
+        "too_deep": f"Must be nested at most {MAX_PLAN_DEPTH} deep.",
+    }
+    ignored_fields = frozenset(
+        {
+            *("task_id", "version", "source", "recipe", "model", "prompt_version"),
+            *("repairs", "unserved", "grants", "created_at", "links"),
+            *("total_estimated_cost", "total_estimated_time", "sum_estimated_time"),
+            "total_estimated_time_p90",
+        }
+    )
+
+    steps = serializers.ListField(
+        child=GivenStepSerializer(), max_length=MAX_PLAN_STEPS
+    )
+    result = JSONObjectField(
+        limit=MAX_PLAN,
+        default=dict,
+        help_text="Keys of the result and the references that fill them; the outputs "
+        "of the last steps when empty.",
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the steps and the result; the judge's step is added by the system."""
+        if isinstance(data, dict):
+            self._check_size(data)
+            data = {
+                name: _without_judge(value) if name == "steps" else value
+                for name, value in data.items()
+            }
+        return super().to_internal_value(data)
+
+    def _check_size(self, data: dict[str, Any]) -> None:
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > MAX_PLAN:
+            self.fail("too_long")
+        if is_deeper(data, than=MAX_PLAN_DEPTH):
+            self.fail("too_deep")
+
+
+def _without_judge(steps: Any) -> Any:
+    if not isinstance(steps, list):
+        return steps
+    return [
+        step
+        for step in steps
+        if not (isinstance(step, dict) and step.get("kind") == "judge")
+    ]
+
+
+def is_deeper(value: Any, *, than: int) -> bool:
+    """Say whether lists and objects are nested deeper than ``than`` levels."""
+    level = [value]
+    for _ in range(than + 1):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
+
+
 class SubmitSerializer(StrictSerializer):
     """The body of a submission."""
 
-    unsupported_fields = frozenset({"approval", "plan_only", "plan"})
+    unsupported_fields = frozenset({"approval"})
 
     goal = TextField(max_length=MAX_GOAL, help_text="What is wanted, in plain words.")
     constraints = serializers.ListField(
@@ -137,7 +265,16 @@ class SubmitSerializer(StrictSerializer):
     budget = BudgetSerializer(required=False, allow_null=True)
     task_metadata = JSONObjectField(limit=MAX_METADATA, default=dict)
     assigned_arm = TextField(
-        max_length=64, required=False, allow_null=True, default=None
+        max_length=MAX_NAME, required=False, allow_null=True, default=None
+    )
+    plan_only = serializers.BooleanField(
+        default=False, help_text="Plan and price it; run nothing."
+    )
+    plan = GivenPlanSerializer(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Your own plan, checked like any other.",
     )
 
     def validate_budget(self, value: dict[str, Any] | None) -> dict[str, Any]:
@@ -211,6 +348,11 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
     code = serializers.CharField()
     message = serializers.CharField()
+    violations = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="With invalid_plan: one sentence per broken rule, its id first.",
+    )
 
 
 class TaskSummarySerializer(serializers.Serializer[Any]):
@@ -228,6 +370,7 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     confidence = serializers.FloatField(allow_null=True)
     error = ErrorSerializer(allow_null=True)
     stop_reason = serializers.CharField()
+    plan_only = serializers.BooleanField()
     run = serializers.IntegerField()
     plan_version = serializers.IntegerField()
     created_at = serializers.DateTimeField()
@@ -267,6 +410,7 @@ class StepSerializer(serializers.Serializer[Any]):
     criteria = serializers.ListField(child=serializers.IntegerField())
     estimated_cost = serializers.DecimalField(max_digits=12, decimal_places=6)
     estimated_time = serializers.FloatField()
+    estimated_time_p90 = serializers.FloatField()
     status = serializers.CharField()
     attempt_count = serializers.IntegerField()
     confidence = serializers.FloatField(allow_null=True)

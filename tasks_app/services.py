@@ -24,12 +24,18 @@ from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
 from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import Vault
+from tasks_app import planning
 from tasks_app.finish import close_cancelled
 from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Task
 from tasks_app.turn import open_task, task_turn
 
 MAX_KEY_LENGTH = 255
+# What is screened and concealed of a request.
+TEXTS = (
+    *("goal", "constraints", "acceptance_criteria", "context", "task_metadata"),
+    "plan",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +43,9 @@ class Submission:
     """A validated request; its texts are not concealed yet.
 
     Attributes:
-        texts: goal, constraints, acceptance_criteria, context and task_metadata.
+        texts: goal, constraints, acceptance_criteria, context, task_metadata and the
+            caller's own plan, which may be ``None``.
+        plan_only: nothing is to be run.
         idempotency_key: as sent, or ``None``.
     """
 
@@ -47,6 +55,7 @@ class Submission:
     max_time_seconds: int
     max_tokens: int
     assigned_arm: str | None
+    plan_only: bool = False
     idempotency_key: str | None
 
     def fingerprint(self) -> str:
@@ -61,6 +70,7 @@ class Submission:
                     self.max_tokens,
                 ],
                 "assigned_arm": self.assigned_arm,
+                "plan_only": self.plan_only,
             },
             purpose="request",
         )
@@ -85,6 +95,7 @@ def submit_task(owner: Owner, submission: Submission) -> Accepted:
         ScreeningUnavailableError: it cannot be screened; nothing is stored.
         IdempotencyMismatchError: the key came before with another request.
         UnknownArmError: ``assigned_arm`` names no arm.
+        InvalidPlanError: the caller's plan breaks rules; nothing is stored.
     """
     _require_known_arm(submission.assigned_arm)
     key_mac = _key_mac(owner, submission.idempotency_key)
@@ -100,6 +111,8 @@ def submit_task(owner: Owner, submission: Submission) -> Accepted:
         raise TaskRejectedError(rule_ids=screened.rule_ids)
     task = _task(task_id, owner, submission, screened.document)
     task.idempotency_mac, task.request_mac = key_mac, request_mac
+    if task.given_plan is not None:
+        planning.compile_given(task)
     try:
         _store(task, screened)
     except IntegrityError:
@@ -150,6 +163,8 @@ def _task(
         max_time_seconds=submission.max_time_seconds,
         max_tokens=submission.max_tokens,
         assigned_arm=submission.assigned_arm,
+        plan_only=submission.plan_only,
+        given_plan=texts["plan"],
     )
 
 

@@ -32,7 +32,10 @@ Stage: TypeAlias = Task.Stage
 # What a turn needs of a task; what it never needs may be large.
 TASKS = RowReader(
     Task,
-    without=("goal", "context", "constraints", "acceptance_criteria", "task_metadata"),
+    without=(
+        *("goal", "context", "constraints", "acceptance_criteria", "task_metadata"),
+        "given_plan",
+    ),
 )
 _LOCK = (
     f"SELECT {TASKS.columns('tasks')} FROM tasks WHERE id = %s "  # noqa: S608  # our names
@@ -230,8 +233,13 @@ class Turn:
             step.save(update_fields=["envelope_nano", "envelope_tokens"])
             self.hold(nano=-nano, tokens=-tokens)
 
-    def add_plan(self, plan: Plan, steps: Sequence[Step]) -> None:
-        """Record a plan version and its steps; execution begins."""
+    def add_plan(
+        self, plan: Plan, steps: Sequence[Step], *, is_run: bool = True
+    ) -> None:
+        """Record a plan version and its steps; execution begins if they are to run."""
+        if not is_run:
+            for step in steps:
+                step.status = Step.Status.SKIPPED
         plan.task_id = self.task.pk
         plan.version = self.task.plan_version + 1
         plan.step_ids = [step.pk for step in steps]
@@ -243,6 +251,8 @@ class Turn:
             version=plan.version,
             source=plan.source,
             steps=[step.step_id for step in steps],
+            estimated_cost=str(plan.total_estimated_cost),
+            estimated_time=plan.total_estimated_time,
         )
 
     def start_step(self, step: Step, *, worker: str) -> Claim | None:

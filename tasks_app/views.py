@@ -20,6 +20,7 @@ from octollm.serializers import query_of, refuse_body
 from tasks_app import presenting, services
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.serializers import (
+    PLAN_EXAMPLE,
     SUBMIT_EXAMPLE,
     AcceptedSerializer,
     EventPageSerializer,
@@ -44,7 +45,7 @@ class SubmitView(APIView):
     @extend_schema(
         request=SubmitSerializer,
         responses=AcceptedSerializer,
-        examples=[SUBMIT_EXAMPLE],
+        examples=[SUBMIT_EXAMPLE, PLAN_EXAMPLE],
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",
@@ -59,7 +60,10 @@ class SubmitView(APIView):
         serializer = SubmitSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         accepted = services.submit_task(
-            owner_of(request), _submission(serializer.validated_data, request)
+            owner_of(request),
+            submission_of(
+                serializer.validated_data, key=request.headers.get("Idempotency-Key")
+            ),
         )
         task = Task(pk=accepted.task_id)
         links = presenting.links_of(task)
@@ -75,17 +79,6 @@ class SubmitView(APIView):
             },
             headers=headers,
         )
-
-
-def _submission(body: dict[str, Any], request: Request) -> services.Submission:
-    texts = ("goal", "constraints", "acceptance_criteria", "context", "task_metadata")
-    return services.Submission(
-        texts={name: body[name] for name in texts},
-        priority=body["priority"],
-        **body["budget"],
-        assigned_arm=body["assigned_arm"],
-        idempotency_key=request.headers.get("Idempotency-Key"),
-    )
 
 
 class TaskListView(APIView):
@@ -188,10 +181,22 @@ class CancelView(APIView):
 
 
 # Helpers of these views ------------------------------------------------------------
+def submission_of(body: dict[str, Any], *, key: str | None) -> services.Submission:
+    """Return what a validated body asks for, under an idempotency key."""
+    return services.Submission(
+        texts={name: body[name] for name in services.TEXTS},
+        priority=body["priority"],
+        **body["budget"],
+        assigned_arm=body["assigned_arm"],
+        plan_only=body["plan_only"],
+        idempotency_key=key,
+    )
+
+
 def own_tasks(request: Request) -> QuerySet[Task]:
     """Return the caller's tasks without what no answer shows."""
     return Task.objects.filter(owner=owner_of(request)).defer(
-        "context", "task_metadata"
+        "context", "task_metadata", "given_plan"
     )
 
 

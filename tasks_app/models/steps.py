@@ -77,7 +77,7 @@ class Step(models.Model):
         DONE = "done"  # its output is recorded
         FAILED = "failed"  # for a reason that a retry does not mend
         DEAD = "dead"  # used up its attempts
-        SKIPPED = "skipped"  # a step it depends on failed
+        SKIPPED = "skipped"  # a step it depends on failed, or it was only planned
         CANCELLED = "cancelled"  # the task ended before it did
         SUPERSEDED = "superseded"  # a later plan version does without it
 

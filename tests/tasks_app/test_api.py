@@ -115,9 +115,8 @@ class TestSubmit:
             ({"context": []}, "not_object"),
             ({"context": {"a": "x" * 50_000}}, "too_long"),
             ({"colour": "red"}, "unknown_field"),
-            ({"plan_only": True}, "unsupported_field"),
             ({"approval": "always"}, "unsupported_field"),
-            ({"plan": {}}, "unsupported_field"),
+            ({"plan_only": "perhaps"}, "invalid"),
         ],
     )
     def test_bad_field_is_refused_and_nothing_stored(self, client, body, code):
@@ -305,8 +304,8 @@ class TestReading:
         assert set(shown) == {
             *("task_id", "status", "stage", "goal", "priority", "constraints"),
             *("acceptance_criteria", "budget", "spent", "confidence", "result"),
-            *("error", "stop_reason", "run", "plan_version", "created_at"),
-            *("updated_at", "started_at", "finished_at", "links"),
+            *("error", "stop_reason", "plan_only", "run", "plan_version"),
+            *("created_at", "updated_at", "started_at", "finished_at", "links"),
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from octollm.errors import BudgetBusyError
+from octollm.errors import BudgetBusyError, ModelUnavailableError
 from octollm.resilience.deadline import StopToken
 from reflex.screening import Checkpoint, screen
 from reflex.vault import Vault
@@ -219,6 +219,30 @@ class TestFailures:
         step = step_of(task, "a")
         assert hints.count == 1
         assert (step.status, step.attempt_count) == ("ready", 0)
+
+    @pytest.mark.parametrize(
+        ("wanted_s", "limits", "least_s", "most_s"),
+        [
+            (30.0, {}, 30, 30),
+            (300.0, {}, 60, 60),
+            (30.0, {"max_time_seconds": 5}, 4, 5),
+            (None, {}, 0, 1),
+        ],
+        ids=["as asked", "not too long", "not beyond the deadline", "not asked"],
+    )
+    def test_retry_waits_as_long_as_the_provider_asks(
+        self, monkeypatch, wanted_s, limits, least_s, most_s
+    ):
+        def overloaded(claim: Claim, stop: StopToken) -> Hints:
+            raise ModelUnavailableError(retry_after_s=wanted_s)
+
+        monkeypatch.setattr(pipeline, "work", overloaded)
+        task = make_planned_task(make_step("a"), **limits)
+
+        hints = run_step(claim_of(task, "a"))
+
+        assert least_s <= hints.delay_s <= most_s
+        assert step_of(task, "a").status == "ready"
 
     def test_step_of_a_stopped_worker_is_given_back_with_its_invocation(
         self, monkeypatch
