@@ -25,8 +25,9 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
 from octollm.history import ReadOnlyAdmin, shown_list
-from octollm.resilience.models import Leader, Worker
+from octollm.resilience.models import Breaker, Leader, Worker
 
+_BREAKER_COLOURS = {"closed": "success", "half_open": "warning", "open": "danger"}
 _STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
 
 # It would show message arguments as HTML, whatever they hold, and its table stays
@@ -258,6 +259,35 @@ class LeaderAdmin(ReadOnlyAdmin):
 
     icon: ClassVar[str] = "flag"
     list_display = ("name", "holder", "until")
+
+
+@admin.register(Breaker)
+class BreakerAdmin(ReadOnlyAdmin):
+    """What outside may be asked; what never failed has no row."""
+
+    icon: ClassVar[str] = "electrical_services"
+    list_display = (
+        "name",
+        "shown_state",
+        "failures",
+        "window_until",
+        "open_until",
+        "retry_at",
+        "updated_at",
+    )
+    list_filter = ("state",)
+    search_fields = ("name",)
+    fields = (
+        ("name", "shown_state"),
+        ("failures", "window_until"),
+        ("open_until", "retry_at"),
+        "updated_at",
+    )
+
+    @display(description="state", ordering="state", label=_BREAKER_COLOURS)
+    def shown_state(self, breaker: Breaker) -> str:
+        """Show the state as a coloured label with its word."""
+        return breaker.state
 
 
 @admin.register(User)

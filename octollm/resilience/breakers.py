@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
 
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import Error, connection
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
@@ -205,7 +204,7 @@ class _Cache:
         with self._lock:
             self._fresh_until = 0.0
 
-    def note(self, error: DatabaseError | None) -> None:
+    def note(self, error: Error | None) -> None:
         """Tell once that the database is away, and remember that it is back."""
         if error is not None and not self._is_database_away:
             logger.warning("breakers are not heeded: %s", type(error).__name__)
@@ -218,7 +217,7 @@ class _Cache:
                 now = time.monotonic()
                 self._rows = {row[0]: _row(row[1:], now) for row in cursor.fetchall()}
             self.note(None)
-        except DatabaseError as error:
+        except Error as error:
             # What was known stays; each time in it runs out by itself.
             self.note(error)
         self._fresh_until = time.monotonic() + CACHE_S
@@ -263,7 +262,7 @@ def _write(statement: str, **values: Any) -> int | None:
         with connection.cursor() as cursor:
             cursor.execute(statement, values)
             changed: int = cursor.rowcount
-    except DatabaseError as error:
+    except Error as error:
         _cache.note(error)
         return None
     _cache.forget()

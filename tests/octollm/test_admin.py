@@ -17,11 +17,11 @@ from octollm.access.keys import create_key, find_key
 from octollm.access.models import ApiKey, Owner
 from octollm.admin import environment_badge, navigation
 from octollm.history import shown_json
-from octollm.resilience.models import Leader, Worker
+from octollm.resilience.models import Breaker, Leader, Worker
 
 pytestmark = pytest.mark.django_db
 
-OWN_MODELS = (ApiKey, Group, Leader, Owner, User, Worker)
+OWN_MODELS = (ApiKey, Breaker, Group, Leader, Owner, User, Worker)
 ADD_KEY = "/admin/octollm/apikey/add/"
 KEYS = "/admin/octollm/apikey/"
 
@@ -42,6 +42,7 @@ def test_every_list_of_ours_opens(operator: Client, model: type) -> None:
     create_key(owner_name="acme", name="ci")
     Worker.objects.create(id="w", hostname="h", pid=1)
     Leader.objects.create(name="reaper", holder="w", until="2026-01-01T00:00Z")
+    Breaker.objects.create(name="llm:x")
     assert operator.get(path_of(model)).status_code == 200
     assert operator.get(path_of(model), {"q": "x"}).status_code == 200
 
@@ -121,18 +122,27 @@ def test_revoking_needs_the_permission() -> None:
     assert find_key(token) is not None
 
 
-@pytest.mark.parametrize("model", [ApiKey, Leader, Worker])
+@pytest.mark.parametrize("model", [ApiKey, Breaker, Leader, Worker])
 def test_rows_that_the_system_writes_cannot_be_changed(
     operator: Client, model: type
 ) -> None:
     key, _ = create_key(owner_name="acme", name="ci")
     Worker.objects.create(id="w", hostname="h", pid=1)
     Leader.objects.create(name="w", holder="w", until="2026-01-01T00:00Z")
+    Breaker.objects.create(name="w")
     row = key.pk if model is ApiKey else "w"
     page = f"{path_of(model)}{row}/change/"
     assert operator.get(page).status_code == 200
     assert operator.post(page, {"name": "other"}).status_code == 403
     assert operator.post(f"{path_of(model)}{row}/delete/").status_code == 403
+
+
+def test_the_state_of_a_breaker_is_shown(operator: Client) -> None:
+    until = "2026-01-01T00:00Z"
+    Breaker.objects.create(name="llm:x", state="half_open", open_until=until)
+    content = operator.get(path_of(Breaker)).content.decode()
+    assert "llm:x" in content
+    assert "half_open" in content
 
 
 def test_the_messages_of_the_queue_are_not_shown_as_html() -> None:
