@@ -7,18 +7,17 @@ started again: there is at most one thread per check.
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import redis
-from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
+
+from octollm.resilience import redis_client
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +119,7 @@ def is_database_ready() -> bool:
 
 def is_redis_ready() -> bool:
     """Say whether Redis answers."""
-    return bool(_redis(settings.REDIS_URL).ping())
-
-
-@functools.lru_cache(maxsize=1)
-def _redis(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+    return bool(redis_client.client().ping())
 
 
 _migrated = threading.Event()
