@@ -16,6 +16,7 @@ from arms.contract import ArmSpec
 from arms.registry import catalogue
 from arms.registry_models import ArmInstance
 from octollm.serializers import query_of
+from octollm.views import OpenView
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -67,10 +68,47 @@ class ArmView(APIView):
     def get(self, request: Request, name: str) -> Response:
         """Return the arm of that name."""
         query_of(request)
-        spec = next((spec for spec in catalogue() if spec.name == name), None)
-        if spec is None:
-            raise Http404
-        return Response(_present(spec))
+        return Response(_present(_spec(name)))
+
+
+class ArmHealthSerializer(serializers.Serializer[Any]):
+    """Whether an arm is well; why not is for callers with a key."""
+
+    status = serializers.CharField(help_text="healthy or unhealthy")
+    arm = serializers.CharField()
+    version = serializers.CharField()
+    checked_at = serializers.DateTimeField()
+
+
+class ArmHealthView(OpenView):
+    """Whether an arm is well, for probes."""
+
+    @extend_schema(
+        operation_id="arm_health",
+        responses=dict.fromkeys((200, 503), ArmHealthSerializer),
+    )
+    def get(self, request: Request, name: str) -> Response:
+        """Answer 200 when its self-check passed within the last seconds, else 503."""
+        query_of(request)
+        spec = _spec(name)
+        found, checked_at = health.check(spec.name)
+        return Response(
+            {
+                "status": "healthy" if found.is_healthy else "unhealthy",
+                "arm": spec.name,
+                "version": spec.version,
+                "checked_at": checked_at.isoformat(),
+            },
+            status=200 if found.is_healthy else 503,
+        )
+
+
+def _spec(name: str) -> ArmSpec:
+    """Return the catalogue's entry of that name, or answer 404."""
+    spec = next((spec for spec in catalogue() if spec.name == name), None)
+    if spec is None:
+        raise Http404
+    return spec
 
 
 def _present(spec: ArmSpec) -> dict[str, Any]:

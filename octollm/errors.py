@@ -12,6 +12,7 @@ OctoLLMError
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── NoPlanError              the task has no plan yet (404)
+│   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   └── IllegalStateError        not legal for the task as it stands (409)
 ├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
@@ -144,6 +145,13 @@ class NoPlanError(RequestError):
     """The task has no plan yet."""
 
     code = "no_plan"
+    http_status = 404
+
+
+class ArmNotServedError(RequestError):
+    """Only the planner takes calls here; other arms work as steps of tasks."""
+
+    code = "arm_not_served"
     http_status = 404
 
 

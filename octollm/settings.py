@@ -264,6 +264,8 @@ OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
 OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")
 OCTOLLM_LLM_PRICE_CACHED = optional_decimal("OCTOLLM_LLM_PRICE_CACHED")
 OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
+# Half of the web process's threads: planning never keeps /health from answering.
+OCTOLLM_PLANNER_WAITS = env.int("OCTOLLM_PLANNER_WAITS", 2)
 OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
 
 # Time, language, static files ---------------------------------------------------------

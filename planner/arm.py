@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, JsonValue, ValidationErr
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.registry import catalogue
 from octollm.errors import ArmInputError, OctoLLMError
-from octollm.types import JSONValue
+from octollm.types import JSONObject, JSONValue
 from planner.capabilities import SPEC
 from planner.plan import PlanningContract, to_json
 from planner.planning import make_plan
@@ -85,11 +85,35 @@ class PlannerArm:
         return Health(is_healthy=True, detail=f"recipe {plan.recipe}")
 
 
+def answer_of(plan: JSONObject, *, task_id: UUID | str) -> JSONObject:
+    """Return a stored plan as the planner answers: whose it is, money as numbers.
+
+    Args:
+        plan: what ``planner.plan.to_json`` wrote.
+        task_id: the caller's own name for the request.
+    """
+    steps = plan["steps"]
+    return {
+        "task_id": str(task_id),
+        **plan,
+        "steps": [
+            _with_number(step, "estimated_cost")
+            for step in (steps if isinstance(steps, list) else [])
+            if isinstance(step, dict)
+        ],
+        "total_estimated_cost": float(str(plan["total_estimated_cost"])),
+    }
+
+
+def _with_number(step: JSONObject, key: str) -> JSONObject:
+    return step | {key: float(str(step[key]))}
+
+
 def _plan(request: ArmRequest, services: ArmServices) -> ArmReply:
     contract = _contract(request, services)
     plan = make_plan(contract, services)
     return ArmReply(
-        output=to_json(plan),
+        output=answer_of(to_json(plan), task_id=request.task_id),
         confidence=None,
         confidence_reason="The compiler passed the plan; how well it fits, nobody knows.",
     )

@@ -28,6 +28,7 @@ _PLANNING = Capability(
     ),
     output_schema=schemas.record(
         {
+            "task_id": schemas.text("Whose plan it is."),
             "source": schemas.one_of(("recipe", "model", "cache", "caller")),
             "recipe": schemas.anything(),
             "model": schemas.anything(),
@@ -36,9 +37,16 @@ _PLANNING = Capability(
             "result": schemas.mapping(schemas.anything()),
             "repairs": schemas.array(schemas.text()),
             "unserved": schemas.array(schemas.array(schemas.anything())),
-            "total_estimated_cost": schemas.text("USD."),
+            "total_estimated_cost": schemas.number("USD.", minimum=0),
             "total_estimated_time": schemas.number("Seconds, critical path."),
             "sum_estimated_time": schemas.number("Seconds, one after the other."),
+            "total_estimated_time_p90": schemas.number(
+                "Seconds, critical path, if every step is as slow as one in ten."
+            ),
+            "grants": schemas.mapping(
+                schemas.array(schemas.text()),
+                "What the plan uses: arms, tools, commands, hosts.",
+            ),
         }
     ),
     seconds=5.0,

@@ -244,10 +244,8 @@ def is_deeper(value: Any, *, than: int) -> bool:
     return bool(level)
 
 
-class SubmitSerializer(StrictSerializer):
-    """The body of a submission."""
-
-    unsupported_fields = frozenset({"approval"})
+class RequestSerializer(StrictSerializer):
+    """What is wanted, from what, and within which limits."""
 
     goal = TextField(max_length=MAX_GOAL, help_text="What is wanted, in plain words.")
     constraints = serializers.ListField(
@@ -267,6 +265,22 @@ class SubmitSerializer(StrictSerializer):
     assigned_arm = TextField(
         max_length=MAX_NAME, required=False, allow_null=True, default=None
     )
+
+    def validate_budget(self, value: dict[str, Any] | None) -> dict[str, Any]:
+        """Take the defaults for a budget that is null."""
+        return value or _default_budget()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Take the defaults for a budget that is missing."""
+        attrs.setdefault("budget", _default_budget())
+        return attrs
+
+
+class SubmitSerializer(RequestSerializer):
+    """The body of a submission."""
+
+    unsupported_fields = frozenset({"approval"})
+
     plan_only = serializers.BooleanField(
         default=False, help_text="Plan and price it; run nothing."
     )
@@ -277,14 +291,13 @@ class SubmitSerializer(StrictSerializer):
         help_text="Your own plan, checked like any other.",
     )
 
-    def validate_budget(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        """Take the defaults for a budget that is null."""
-        return value or _default_budget()
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Take the defaults for a budget that is missing."""
-        attrs.setdefault("budget", _default_budget())
-        return attrs
+class ContractSerializer(RequestSerializer):
+    """The body of a call of the planner: the hand-over's TaskContract."""
+
+    task_id = serializers.UUIDField(
+        required=False, help_text="Your own name for it; comes back in the answer."
+    )
 
 
 def _default_budget() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app import views
+from tasks_app import arm_views, views
 
 urlpatterns = [
     path("submit", views.SubmitView.as_view(), name="submit"),
@@ -16,4 +16,15 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/plan", views.PlanView.as_view(), name="task-plan"),
     path("tasks/<uuid:task_id>/events", views.EventsView.as_view(), name="task-events"),
     path("tasks/<uuid:task_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
+    # Here and not with the arms: a plan for a caller is a task of theirs.
+    path(
+        "arms/planner/execute",
+        arm_views.PlannerExecuteView.as_view(),
+        name="planner-execute",
+    ),
+    path(
+        "arms/<str:name>/execute",
+        arm_views.ArmExecuteView.as_view(),
+        name="arm-execute",
+    ),
 ]

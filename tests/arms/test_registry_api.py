@@ -82,5 +82,31 @@ def test_arm_that_nobody_knows_is_not_found(client):
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("is_healthy", "status", "word"),
+    [(True, 200, "healthy"), (False, 503, "unhealthy")],
+)
+def test_probe_is_answered_by_status_and_without_a_key(
+    monkeypatch, is_healthy, status, word
+):
+    found = Health(is_healthy=is_healthy, detail="As scripted.")
+    monkeypatch.setattr(GateArm, "check", lambda self: found)
+
+    answer = APIClient().get("/arms/gate/health")
+
+    assert (answer.status_code, answer.json()["status"]) == (status, word)
+    # Why is for callers with a key.
+    assert "scripted" not in answer.content.decode()
+
+
+def test_every_arm_of_the_catalogue_can_be_probed(client):
+    for arm in client.get("/arms").json():
+        assert APIClient().get(f"/arms/{arm['name']}/health").status_code == 200
+
+
+def test_probe_of_an_arm_that_nobody_knows_is_not_found():
+    assert APIClient().get("/arms/nobody/health").status_code == 404
+
+
 def test_catalogue_is_for_callers_with_a_key():
     assert APIClient().get("/arms").status_code == 401
