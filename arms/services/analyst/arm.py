@@ -8,9 +8,12 @@ from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.services.analyst import sentiment
 from arms.services.analyst.analysis import Work
 from arms.services.analyst.capabilities import SPEC
+from arms.services.analyst.column_work import COLUMN_WORK
+from arms.services.analyst.row_work import ROW_WORK
 from arms.services.analyst.table_work import TABLE_WORK
 from arms.services.analyst.text_work import TEXT_WORK
 from arms.services.analyst.texts import go_on
+from arms.services.analyst.trend_work import TREND_WORK
 from octollm.errors import ArmInputError
 
 
@@ -51,4 +54,10 @@ class AnalystArm:
         return Health(is_healthy=False, detail="The lexicon scores plain words wrong.")
 
 
-_WORK: Mapping[str, Work] = {**TEXT_WORK, **TABLE_WORK}
+_WORK: Mapping[str, Work] = {
+    **TEXT_WORK,
+    **TABLE_WORK,
+    **COLUMN_WORK,
+    **ROW_WORK,
+    **TREND_WORK,
+}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 
+from arms.services.analyst.dates import find_dates
 from arms.services.analyst.texts import Check
 from octollm.types import JSONObject
 from reflex.screening import find_pii
@@ -16,25 +16,6 @@ NAME = "patterns for e-mail addresses, dates and amounts"
 # A single find_pii call over megabytes would hold everything at once.
 _PIECE = 200_000
 
-_MONTH_NAMES = (
-    "jan january|feb february|mar march|apr april|may|jun june|jul july|"
-    "aug august|sep sept september|oct october|nov november|dec december"
-)
-_MONTHS = {
-    name: number
-    for number, names in enumerate(_MONTH_NAMES.split("|"), start=1)
-    for name in names.split()
-}
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
-_DATE = re.compile(
-    r"\b(?:(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})"
-    r"|(?P<first>\d{1,2})(?P<sign>[./-])(?P<second>\d{1,2})(?P=sign)(?P<last>\d{4})"
-    rf"|(?P<day_first>\d{{1,2}})(?:st|nd|rd|th)?\.? (?:of )?(?P<name>{_MONTH})\.?,? "
-    r"(?P<year_after>\d{4})"
-    rf"|(?P<name_first>{_MONTH})\.? (?P<day_after>\d{{1,2}})(?:st|nd|rd|th)?,? "
-    r"(?P<year_last>\d{4}))\b",
-    re.IGNORECASE,
-)
 _SYMBOLS = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR"}
 _WORDS = {
     "dollar": "USD",
@@ -121,47 +102,14 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
 
 def _dates(text: str, index: int) -> Iterator[Fact]:
     """Find dates that name day, month and year; those that cannot be are none."""
-    for match in _DATE.finditer(text):
-        meaning = _date(match)
-        if meaning is not _NO_DATE:
-            yield Fact(
-                index=index,
-                start=match.start(),
-                end=match.end(),
-                value=match.group(),
-                meaning={"date": meaning},
-            )
-
-
-_NO_DATE = ""
-
-
-def _date(match: re.Match[str]) -> str | None:
-    """Return ISO 8601, ``None`` if two readings are possible, or ``_NO_DATE``."""
-    found = match.groupdict()
-    if found["first"]:
-        return _either_way(found["first"], found["second"], found["last"])
-    name = found["name"] or found["name_first"]
-    month = str(_MONTHS[name.lower()]) if name else found["month"]
-    day = found["day"] or found["day_first"] or found["day_after"]
-    year = found["year"] or found["year_after"] or found["year_last"]
-    return _iso(year, month, day)
-
-
-def _either_way(first: str, second: str, year: str) -> str | None:
-    """Read 3/4/2024, whose order depends on the country that wrote it."""
-    readings = {_iso(year, first, second), _iso(year, second, first)} - {_NO_DATE}
-    if not readings:
-        return _NO_DATE
-    return readings.pop() if len(readings) == 1 else None
-
-
-def _iso(year: str, month: str, day: str) -> str:
-    """Return the date, or ``_NO_DATE`` if the calendar has no such day."""
-    try:
-        return date(int(year), int(month), int(day)).isoformat()
-    except ValueError:
-        return _NO_DATE
+    for found in find_dates(text):
+        yield Fact(
+            index=index,
+            start=found.start,
+            end=found.end,
+            value=found.value,
+            meaning={"date": found.iso},
+        )
 
 
 def _money(text: str, index: int) -> Iterator[Fact]:

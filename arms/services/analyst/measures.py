@@ -79,16 +79,16 @@ def _described(column: Column) -> JSONObject:
         "distinct": len(set(present)),
     }
     if column.type == "number":
-        return fields | {name: _computed(name, column.numbers) for name in _DESCRIBING}
+        return fields | {name: computed(name, column.numbers) for name in _DESCRIBING}
     most = Counter(present).most_common(_TOP_VALUES)
     top: list[JSONValue] = [
-        {"value": _short(value), "count": count} for value, count in most
+        {"value": short(value), "count": count} for value, count in most
     ]
     return fields | {"top": top, "number_count": len(column.numbers)}
 
 
-def _computed(function: str, numbers: list[float]) -> float | None:
-    """Apply a function; there is no value of no numbers.
+def computed(function: str, numbers: list[float]) -> float | None:
+    """Apply sum, mean, median, min, max or stdev; of no numbers there is none.
 
     Raises:
         ArmInputError: the numbers are too large to compute with.
@@ -101,9 +101,12 @@ def _computed(function: str, numbers: list[float]) -> float | None:
         raise ArmInputError(
             f"The numbers are too large for their {function}."
         ) from error
-    if value is None or not math.isfinite(value):
-        return None
-    return float(f"{value:.12g}")
+    return None if value is None else tidy(value)
+
+
+def tidy(number: float) -> float | None:
+    """Return a result without the noise of its last digits; ``None`` for infinity."""
+    return float(f"{number:.12g}") if math.isfinite(number) else None
 
 
 def measure(table: Table, group: Group, measures: tuple[Measure, ...]) -> JSONObject:
@@ -116,7 +119,7 @@ def measure(table: Table, group: Group, measures: tuple[Measure, ...]) -> JSONOb
             values[each.name] = sum(cell is not None for cell in cells)
         else:
             numbers = [cell for cell in cells if isinstance(cell, float)]
-            values[each.name] = _computed(each.function, numbers)
+            values[each.name] = computed(each.function, numbers)
     return values
 
 
@@ -126,7 +129,7 @@ def group_rows(table: Table, names: tuple[str, ...]) -> list[Group]:
     Raises:
         ArmInputError: there is no such column.
     """
-    columns = [_column(table, name) for name in names]
+    columns = [column_of(table, name) for name in names]
     rows: defaultdict[tuple[Cell, ...], list[int]] = defaultdict(list)
     for row in range(table.row_count):
         rows[tuple(column.cells[row] for column in columns)].append(row)
@@ -136,9 +139,9 @@ def group_rows(table: Table, names: tuple[str, ...]) -> list[Group]:
 
 def key_of(table: Table, names: tuple[str, ...], group: Group) -> JSONObject:
     """Return the values that a group's rows have in common, by column."""
-    columns = [_column(table, name) for name in names]
+    columns = [column_of(table, name) for name in names]
     return {
-        column.name: _short(value)
+        column.name: short(value)
         for column, value in zip(columns, group.key, strict=True)
     }
 
@@ -152,7 +155,7 @@ def read_group_by(table: Table, value: JSONValue) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list):
         raise ArmInputError("“group_by” must be a column's name or a list of them.")
-    return tuple(dict.fromkeys(_column(table, str(name)).name for name in names))
+    return tuple(dict.fromkeys(column_of(table, str(name)).name for name in names))
 
 
 def read_measures(table: Table, value: JSONValue) -> tuple[Measure, ...]:
@@ -171,7 +174,7 @@ def read_measures(table: Table, value: JSONValue) -> tuple[Measure, ...]:
             known = ", ".join((*FUNCTIONS, "count"))
             raise ArmInputError(f"A measure needs a column and a function of {known}.")
         found.append(
-            Measure(column=_column(table, column).name, function=str(function))
+            Measure(column=column_of(table, column).name, function=str(function))
         )
     return tuple(found)
 
@@ -186,7 +189,7 @@ def default_measures(table: Table, group_by: tuple[str, ...]) -> tuple[Measure, 
     )
 
 
-def _column(table: Table, name: str) -> Column:
+def column_of(table: Table, name: str) -> Column:
     """Return the column of that name.
 
     Raises:
@@ -194,18 +197,18 @@ def _column(table: Table, name: str) -> Column:
     """
     column = table.find(name)
     if column is None:
-        names = ", ".join(_short_text(each.name) for each in table.columns[:20])
-        raise ArmInputError(f"There is no column “{_short_text(name)}”: {names}.")
+        names = ", ".join(short_text(each.name) for each in table.columns[:20])
+        raise ArmInputError(f"There is no column “{short_text(name)}”: {names}.")
     return column
 
 
-def _short(value: Cell) -> JSONValue:
+def short(value: Cell) -> JSONValue:
     """Return a cell as it is shown: a year as 2024, not as 2024.0."""
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
-    return _short_text(value) if isinstance(value, str) else value
+    return short_text(value) if isinstance(value, str) else value
 
 
-def _short_text(text: str) -> str:
+def short_text(text: str) -> str:
     """Cut a long text."""
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -12,27 +12,37 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from octollm.errors import ArmInputError, MissingInputError
+from octollm.storable import why_not_storable
 from octollm.types import JSONValue
 
 MAX_CELLS = 5_000_000
 MAX_CHARACTERS = 20_000_000
 _DELIMITERS = ",;\t|"
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "?"})
+# 007 is a code, a postal one perhaps: as a number it would lose what it says.
 _NUMBER = re.compile(
-    r"(?=[-+]?\.?\d)[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?",
+    r"(?=[-+]?\.?\d)(?![-+]?0\d)[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d{1,3})?",
     re.ASCII,
 )
 _CURRENCY = "$€£¥"
+# What JSON writes as the same number, and a double keeps to the last digit.
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,14})?", re.ASCII)
+_EXACT_DIGITS = 15
 
 Cell = str | float | bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column: its name and its cells from top to bottom, missing ones ``None``."""
+    """A column: its name and its cells from top to bottom, missing ones ``None``.
+
+    Attributes:
+        given: the cells as they came, before their meaning was read.
+    """
 
     name: str
     cells: tuple[Cell, ...]
+    given: tuple[JSONValue, ...]
 
     @property
     def present(self) -> list[Cell]:
@@ -42,7 +52,7 @@ class Column:
     @property
     def numbers(self) -> list[float]:
         """Return the cells that are numbers."""
-        return [cell for cell in self.cells if _is_number(cell)]
+        return [cell for cell in self.cells if is_number(cell)]
 
     @property
     def type(self) -> str:
@@ -50,7 +60,7 @@ class Column:
         present = self.present
         if not present:
             return "empty"
-        if all(_is_number(cell) for cell in present):
+        if all(is_number(cell) for cell in present):
             return "number"
         return "boolean" if all(isinstance(c, bool) for c in present) else "text"
 
@@ -84,8 +94,12 @@ def plain_name(name: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", name.casefold()))
 
 
-def read_table(value: JSONValue) -> Table:
+def read_table(value: JSONValue, *, name: str = "table") -> Table:
     """Return the table in CSV or JSON text, a list of objects, or columns and rows.
+
+    Args:
+        value: what came in.
+        name: the input's key, for messages.
 
     Raises:
         MissingInputError: there is no row.
@@ -98,12 +112,12 @@ def read_table(value: JSONValue) -> Table:
     elif isinstance(value, list):
         header, rows, remarks = _from_objects(value)
     elif not value:
-        raise MissingInputError("There is no table to work on: supply “table”.")
+        raise MissingInputError(f"There is no table to work on: supply “{name}”.")
     else:
         raise ArmInputError(
-            "“table” must be CSV, a list of objects, or {columns, rows}."
+            f"“{name}” must be CSV, a list of objects, or {{columns, rows}}."
         )
-    return _table(header, rows, remarks)
+    return _table(header, rows, remarks, name=name)
 
 
 _Parts = tuple[list[str], list[list[JSONValue]], list[str]]
@@ -120,6 +134,8 @@ def _from_text(text: str) -> JSONValue:
         except (ValueError, RecursionError):
             pass
         else:
+            if why := why_not_storable(parsed):
+                raise ArmInputError(f"“table” cannot be worked on: {why}.")
             return parsed
     return _from_csv(stripped) if stripped else []
 
@@ -164,19 +180,21 @@ def _from_objects(rows: list[JSONValue]) -> _Parts:
     return header, [[row.get(key) for key in header] for row in objects], []
 
 
-def _table(header: list[str], rows: list[list[JSONValue]], remarks: list[str]) -> Table:
+def _table(
+    header: list[str], rows: list[list[JSONValue]], remarks: list[str], *, name: str
+) -> Table:
     """Put a table together; columns get different names."""
     if not header or not rows:
-        raise MissingInputError("The table has no rows.")
+        raise MissingInputError(f"The table has no rows: supply “{name}” with some.")
     if len(header) * len(rows) > MAX_CELLS:
         raise ArmInputError(f"“table” has more than {MAX_CELLS:,} cells.")
-    names = _different(header)
+    names = different_names(header)
     if names != header:
         remarks = [*remarks, "Columns without a name of their own were given one."]
     cells = zip(*rows, strict=True)
     return Table(
         columns=tuple(
-            Column(name=name, cells=_read_cells(column))
+            Column(name=name, cells=_read_cells(column), given=column)
             for name, column in zip(names, cells, strict=True)
         ),
         row_count=len(rows),
@@ -184,25 +202,40 @@ def _table(header: list[str], rows: list[list[JSONValue]], remarks: list[str]) -
     )
 
 
-def _different(header: Iterable[str]) -> list[str]:
+def different_names(header: Iterable[str]) -> list[str]:
     """Return the names, numbered where they repeat or are blank."""
-    names: list[str] = []
+    taken: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for place, name in enumerate(header, start=1):
-        wanted = name.strip() or f"column {place}"
-        candidate, number = wanted, 1
-        while candidate in names:
-            number += 1
-            candidate = f"{wanted} {number}"
-        names.append(candidate)
-    return names
+        wanted = candidate = name.strip() or f"column {place}"
+        while candidate in taken:
+            numbers[wanted] = numbers.get(wanted, 1) + 1
+            candidate = f"{wanted} {numbers[wanted]}"
+        taken[candidate] = None
+    return list(taken)
+
+
+def as_given(cell: JSONValue) -> JSONValue:
+    """Return a cell for an output: as it came, plain numbers as numbers.
+
+    “$12.50”, “007” and “N/A” stay what they are; a blank cell is null.
+    """
+    if isinstance(cell, float):
+        return cell if math.isfinite(cell) else None
+    if not isinstance(cell, str):
+        return cell
+    text = cell.strip()
+    if _PLAIN_NUMBER.fullmatch(text) and sum(map(str.isdigit, text)) <= _EXACT_DIGITS:
+        return float(text) if "." in text else int(text)
+    return text or None
 
 
 def _read_cells(cells: Iterable[JSONValue]) -> tuple[Cell, ...]:
     """Read what cells mean."""
-    return tuple(_read_cell(cell) for cell in cells)
+    return tuple(read_cell(cell) for cell in cells)
 
 
-def _read_cell(cell: JSONValue) -> Cell:
+def read_cell(cell: JSONValue) -> Cell:
     """Return a number, a truth value, a text, or ``None`` for a missing cell."""
     if cell is None or isinstance(cell, bool):
         return cell
@@ -235,6 +268,6 @@ def _finite(number: float) -> float | None:
     return as_float if math.isfinite(as_float) else None
 
 
-def _is_number(cell: Cell) -> TypeGuard[float]:
+def is_number(cell: Cell) -> TypeGuard[float]:
     """Say whether a cell is a number; truth values are none."""
     return isinstance(cell, float)

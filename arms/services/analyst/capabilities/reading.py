@@ -1,39 +1,28 @@
-"""The analyst's catalogue entry: what each capability takes and gives."""
+"""What the analyst finds in texts: opinions, topics, labels, facts."""
 
 from __future__ import annotations
 
-from arms.contract import ArmSpec, Capability
+from arms.contract import Capability
 from arms.services import schemas
-
-_TEXTS = schemas.anything(
-    "A list of strings, or of objects with a field text, review, body, content, "
-    "comment or message; a single string counts as one text."
+from arms.services.analyst.capabilities.shared import (
+    COVERAGE,
+    METHOD,
+    PLACE,
+    SHARE,
+    TEXTS,
 )
-_TABLE = schemas.anything(
-    "CSV with a header line, a list of objects, or {columns: [...], rows: [[...]]}."
-)
-_METHOD = schemas.text("How it was done, what was left out and why.")
-_COVERAGE = schemas.number(
-    "Share of the input that the method could decide or use.", minimum=0, maximum=1
-)
-_SHARE = schemas.number("Share of all texts.", minimum=0, maximum=1)
-_PLACE = {
-    "index": schemas.count("Which text, counted from 0."),
-    "start": schemas.count("Offset of the first character in that text."),
-    "end": schemas.count("Offset after the last character."),
-}
 
 _SENTIMENT = Capability(
     name="sentiment",
     description="Score the sentiment of English texts with a lexicon.",
-    input_schema=schemas.record({"texts": _TEXTS}, required=("texts",)),
+    input_schema=schemas.record({"texts": TEXTS}, required=("texts",)),
     output_schema=schemas.record(
         {
             "sentiment_score": schemas.number(
                 "Mean compound score of all texts.", minimum=-1, maximum=1
             ),
-            "positive": _SHARE,
-            "negative": _SHARE,
+            "positive": SHARE,
+            "negative": SHARE,
             "undecided": schemas.number(
                 "Share of all texts with a score nearer to 0 than 0.05; positive, "
                 "negative and undecided sum to 1.",
@@ -47,7 +36,7 @@ _SENTIMENT = Capability(
                 maximum=1,
             ),
             "count": schemas.count("How many texts were scored."),
-            "coverage": _COVERAGE,
+            "coverage": COVERAGE,
             "items": schemas.array(
                 schemas.record(
                     {
@@ -61,7 +50,7 @@ _SENTIMENT = Capability(
                 "One per text, at most 1,000.",
             ),
             "items_cut": schemas.boolean("Whether items lists only the first."),
-            "method": _METHOD,
+            "method": METHOD,
         }
     ),
     seconds=2.0,
@@ -70,7 +59,7 @@ _SUMMARISE = Capability(
     name="summarise",
     description="Pick the sentences that say most about the texts.",
     input_schema=schemas.record(
-        {"texts": _TEXTS, "sentences": schemas.count("How many, 5 if unset.")},
+        {"texts": TEXTS, "sentences": schemas.count("How many, 5 if unset.")},
         required=("texts",),
     ),
     output_schema=schemas.record(
@@ -80,13 +69,13 @@ _SUMMARISE = Capability(
                 schemas.record(
                     {
                         "text": schemas.text(),
-                        "index": _PLACE["index"],
+                        "index": PLACE["index"],
                         "score": schemas.number(minimum=0),
                     }
                 )
             ),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
+            "coverage": COVERAGE,
+            "method": METHOD,
         }
     ),
     seconds=3.0,
@@ -95,7 +84,7 @@ _KEYWORDS = Capability(
     name="keywords",
     description="Find the words and phrases the texts are about.",
     input_schema=schemas.record(
-        {"texts": _TEXTS, "limit": schemas.count("How many, 10 if unset.")},
+        {"texts": TEXTS, "limit": schemas.count("How many, 10 if unset.")},
         required=("texts",),
     ),
     output_schema=schemas.record(
@@ -109,8 +98,8 @@ _KEYWORDS = Capability(
                     }
                 )
             ),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
+            "coverage": COVERAGE,
+            "method": METHOD,
         }
     ),
     seconds=2.0,
@@ -120,7 +109,7 @@ _CLASSIFY = Capability(
     description="Label texts by words given for each label.",
     input_schema=schemas.record(
         {
-            "texts": _TEXTS,
+            "texts": TEXTS,
             "rules": schemas.mapping(
                 schemas.array(schemas.text()),
                 "For each label the words or phrases that call for it; batter* "
@@ -145,85 +134,18 @@ _CLASSIFY = Capability(
             "items_cut": schemas.boolean("Whether items lists only the first."),
             "undecided": schemas.count("Texts that no rule matches."),
             "count": schemas.count("How many texts were read."),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
+            "coverage": COVERAGE,
+            "method": METHOD,
         }
     ),
     seconds=1.0,
-)
-_DESCRIBE = Capability(
-    name="describe_table",
-    description="Describe each column of a table: kind, missing values, statistics.",
-    input_schema=schemas.record({"table": _TABLE}, required=("table",)),
-    output_schema=schemas.record(
-        {
-            "columns": schemas.array(
-                schemas.anything(
-                    "name, type, count, missing, distinct; for numbers sum, mean, "
-                    "median, min, max, stdev; for text the most frequent values."
-                )
-            ),
-            "row_count": schemas.count(),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
-        }
-    ),
-    seconds=2.0,
-)
-_AGGREGATE = Capability(
-    name="aggregate",
-    description="Group the rows of a table and compute sums, means, counts, extremes.",
-    input_schema=schemas.record(
-        {
-            "table": _TABLE,
-            "group_by": schemas.anything("A column's name, or a list of them."),
-            "measures": schemas.array(
-                schemas.record(
-                    {
-                        "column": schemas.text(),
-                        "function": schemas.one_of(
-                            ("sum", "mean", "median", "count", "min", "max")
-                        ),
-                    },
-                    required=("column", "function"),
-                ),
-                "If unset: count, and sum and mean of every column of numbers.",
-            ),
-            "question": schemas.text(
-                "Words that name columns and measures, such as “average price by "
-                "region”; used for what group_by and measures leave open."
-            ),
-        },
-        required=("table",),
-    ),
-    output_schema=schemas.record(
-        {
-            "groups": schemas.array(
-                schemas.record(
-                    {
-                        "group": schemas.mapping(schemas.anything()),
-                        "count": schemas.count("Rows in the group."),
-                        "measures": schemas.mapping(
-                            schemas.anything(), "Such as {“mean of price”: 9.5}."
-                        ),
-                    }
-                ),
-                "The largest first, at most 1,000.",
-            ),
-            "groups_cut": schemas.boolean("Whether groups lists only the first."),
-            "row_count": schemas.count(),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
-        }
-    ),
-    seconds=2.0,
 )
 _EXTRACT = Capability(
     name="extract",
     description="Find e-mail addresses, dates and amounts of money in texts.",
     input_schema=schemas.record(
         {
-            "texts": _TEXTS,
+            "texts": TEXTS,
             "kinds": schemas.array(
                 schemas.one_of(("emails", "dates", "money")), "All if unset."
             ),
@@ -232,9 +154,7 @@ _EXTRACT = Capability(
     ),
     output_schema=schemas.record(
         {
-            "emails": schemas.array(
-                schemas.record({"value": schemas.text(), **_PLACE})
-            ),
+            "emails": schemas.array(schemas.record({"value": schemas.text(), **PLACE})),
             "dates": schemas.array(
                 schemas.record(
                     {
@@ -242,7 +162,7 @@ _EXTRACT = Capability(
                         "date": schemas.anything(
                             "ISO 8601, or null when day and month cannot be told apart."
                         ),
-                        **_PLACE,
+                        **PLACE,
                     }
                 )
             ),
@@ -252,14 +172,14 @@ _EXTRACT = Capability(
                         "value": schemas.text("As written."),
                         "amount": schemas.text("A decimal number."),
                         "currency": schemas.text("ISO 4217."),
-                        **_PLACE,
+                        **PLACE,
                     }
                 )
             ),
             "count": schemas.count("How many were found."),
             "found_cut": schemas.boolean("Whether a list holds only the first 1,000."),
-            "coverage": _COVERAGE,
-            "method": _METHOD,
+            "coverage": COVERAGE,
+            "method": METHOD,
         }
     ),
     seconds=1.0,
@@ -281,29 +201,10 @@ _COMPARE = Capability(
             "only_in_b": schemas.array(schemas.text()),
             "shared": schemas.array(schemas.text()),
             "lists_cut": schemas.boolean("Whether a list holds only the first 500."),
-            "method": _METHOD,
+            "method": METHOD,
         }
     ),
     seconds=1.0,
 )
 
-# It computes in this process and sends nothing anywhere, so it may work on personal
-# values that texts hold; secrets and numbers of cards and insurances help no analysis.
-SPEC = ArmSpec(
-    name="analyst",
-    version="1.0",
-    description="Works on texts and tables with lexicon, rules and statistics.",
-    capabilities=(
-        _SENTIMENT,
-        _SUMMARISE,
-        _KEYWORDS,
-        _CLASSIFY,
-        _DESCRIBE,
-        _AGGREGATE,
-        _EXTRACT,
-        _COMPARE,
-    ),
-    sees=frozenset({"EMAIL", "PHONE", "IP", "IBAN"}),
-    is_repeatable=True,
-    synonyms=("analysis", "analyzer", "analyser", "data_analyst", "text_analyst"),
-)
+READING = (_SENTIMENT, _SUMMARISE, _KEYWORDS, _CLASSIFY, _EXTRACT, _COMPARE)

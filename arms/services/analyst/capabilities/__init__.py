@@ -1,0 +1,20 @@
+"""The analyst's catalogue entry: what each capability takes and gives."""
+
+from __future__ import annotations
+
+from arms.contract import ArmSpec
+from arms.services.analyst.capabilities.columns import COLUMNS
+from arms.services.analyst.capabilities.reading import READING
+from arms.services.analyst.capabilities.rows import ROWS
+
+# It computes in this process and sends nothing anywhere, so it may work on personal
+# values that texts hold; secrets and numbers of cards and insurances help no analysis.
+SPEC = ArmSpec(
+    name="analyst",
+    version="1.0",
+    description="Works on texts and tables with lexicon, rules and statistics.",
+    capabilities=(*READING, *COLUMNS, *ROWS),
+    sees=frozenset({"EMAIL", "PHONE", "IP", "IBAN"}),
+    is_repeatable=True,
+    synonyms=("analysis", "analyzer", "analyser", "data_analyst", "text_analyst"),
+)
