@@ -219,9 +219,9 @@ class Gate:
         return wait_until(there, timeout_s=40) or []
 
 
-def planned(*steps: dict[str, Any]) -> Answer:
+def planned(*steps: dict[str, Any], usage: Any = ...) -> Answer:
     """Answer with a plan, as a model would write it."""
-    return completion(json.dumps({"steps": list(steps)}))
+    return completion(json.dumps({"steps": list(steps)}), usage=usage)
 
 
 def gate_step(

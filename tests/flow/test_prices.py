@@ -29,3 +29,25 @@ def test_settled_dollars_follow_the_price(system: System, model: FakeModel):
 
     # 100 tokens in at $2 and 50 out at $10 per million
     assert task["spent"]["cost_usd"] == "0.000700000"
+
+
+def test_settled_dollars_know_what_was_cached(system: System, model: FakeModel):
+    system.start_worker(
+        OCTOLLM_LLM_BASE_URL=model.base_url,
+        OCTOLLM_LLM_MODEL="fake-model",
+        OCTOLLM_LLM_PRICE_INPUT="2",
+        OCTOLLM_LLM_PRICE_OUTPUT="10",
+        OCTOLLM_LLM_PRICE_CACHED="0.5",
+    )
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 60},
+    }
+    steps = (gate_step("a"), gate_step("b"), gate_step("c"))
+    model.will(planned(*steps, usage=usage))
+
+    task = system.wait(system.submit())
+
+    # 40 tokens in at $2, 60 cached at $0.50 and 50 out at $10 per million
+    assert task["spent"]["cost_usd"] == "0.000610000"
