@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ MAX_PRICE = 1_000_000
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 # How the source of a listed price begins; its provider follows.
 _LISTED = "genai-prices:"
+# What the ledger keeps of a price.
+_MICRO = Decimal("0.000001")
 # A call that begins just before a price changes by the clock ends after it.
 _CALL_MAY_TAKE = timedelta(minutes=10)
 # What some models are billed by besides their tokens; for those, dollars per token
@@ -72,12 +75,20 @@ def price_of(
 
 
 def settled_price(
-    base_url: str, model: str, *, input_tokens: int, reserved: CallPrice
+    base_url: str,
+    model: str,
+    *,
+    input_tokens: int,
+    reserved: CallPrice,
+    cached_tokens: int = 0,
+    written_tokens: int = 0,
 ) -> CallPrice:
     """Return what a call that was held at ``reserved`` is billed at.
 
-    That is the tier which all of its ``input_tokens`` fall in, cached ones too. A
-    price that is not from the list, such as the operator's, has no tiers.
+    That is the tier which all of its ``input_tokens`` fall in. Those of them that the
+    provider wrote into its cache may cost more; the price of input then is the mean
+    over all that were not read from there. A price that is not from the list, such as
+    the operator's, has no tiers.
     """
     if not reserved.source.startswith(_LISTED):
         return reserved
@@ -87,7 +98,13 @@ def settled_price(
         crossed = [each.price for each in price.tiers if input_tokens > each.start]
         return crossed[-1] if crossed else price.base
 
-    return _listed(base_url, model, datetime.now(UTC), tier) or reserved
+    listed = _listed(base_url, model, datetime.now(UTC), tier)
+    if listed is None:
+        return reserved
+    fresh_tokens = max(input_tokens - cached_tokens, 1)
+    share = Decimal(min(written_tokens, fresh_tokens)) / fresh_tokens
+    per_input = listed.per_input + (listed.per_written - listed.per_input) * share
+    return listed.price(per_input.quantize(_MICRO, ROUND_UP))
 
 
 def is_private(base_url: str) -> bool:
@@ -139,6 +156,34 @@ def _require_sane(price: CallPrice) -> None:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """What the list says of a model at one moment, USD per million tokens.
+
+    Attributes:
+        per_written: for input that the provider writes into its cache.
+    """
+
+    per_input: Decimal
+    per_output: Decimal
+    per_cached: Decimal | None
+    per_written: Decimal
+    source: str
+    version: str
+
+    def price(self, per_input: Decimal) -> CallPrice:
+        return CallPrice(
+            input_per_million=per_input,
+            output_per_million=self.per_output,
+            cached_per_million=self.per_cached,
+            source=self.source,
+            version=self.version,
+        )
+
+    def dearest(self) -> CallPrice:
+        return self.price(max(self.per_input, self.per_written))
+
+
 def _dearest(base_url: str, model: str) -> CallPrice | None:
     """Return the highest price that a call which begins now may be billed at."""
 
@@ -151,7 +196,9 @@ def _dearest(base_url: str, model: str) -> CallPrice | None:
     if first is None or later is None:
         return None
     # Providers change both prices in the same direction.
-    return max(first, later, key=lambda p: p.input_per_million + p.output_per_million)
+    return max(
+        first, later, key=lambda each: each.per_input + each.per_output
+    ).dearest()
 
 
 def _listed(
@@ -159,8 +206,8 @@ def _listed(
     model: str,
     moment: datetime,
     choose: Callable[[TieredPrices], Decimal],
-) -> CallPrice | None:
-    """Return the listed price at a moment, ``choose`` being asked for the tier."""
+) -> _Listed | None:
+    """Return what is listed for a moment, ``choose`` being asked for the tier."""
     found = _find(base_url, model)
     if found is None:
         return None
@@ -176,10 +223,11 @@ def _listed(
     has_other = any(price(unit) for unit in _OTHER_UNITS)
     if per_input is None or per_output is None or has_other:
         return None
-    return CallPrice(
-        input_per_million=per_input,
-        output_per_million=per_output,
-        cached_per_million=price("cache_read_mtok"),
+    return _Listed(
+        per_input=per_input,
+        per_output=per_output,
+        per_cached=price("cache_read_mtok"),
+        per_written=price("cache_write_mtok") or per_input,
         source=_LISTED + provider,
         version=version,
     )

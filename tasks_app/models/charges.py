@@ -26,8 +26,8 @@ class Charge(models.Model):
         settled_nano: what was booked, 0 while held or when released.
         cached_tokens: how many of ``input_tokens`` the provider had in its cache.
         is_estimated: the provider did not say what was used, or nothing believable.
-        price_input: USD per million tokens; of the dearest tier while held, then of
-            the one that the call fell in. So are the other prices.
+        price_input: USD per million tokens that came from no cache; of the dearest
+            tier while held, then of the one that the call fell in. So are the others.
         price_cached: for cached input; NULL: that of other input.
         price_source: ``settings``, ``private address`` or the list and its provider.
         price_version: of the list.

@@ -89,6 +89,40 @@ def test_a_call_is_settled_at_the_tier_of_its_input(
     assert (price.source, price.version) == (held.source, held.version)
 
 
+WRITING = "gpt-6.1-terra"
+
+
+def test_a_call_is_held_at_the_price_of_writing_to_the_cache() -> None:
+    assert price_of(OPENAI, WRITING).input_per_million == Decimal("2.5")
+
+
+@pytest.mark.parametrize(
+    ("cached", "written", "per_input"),
+    [
+        (0, 0, "1"),
+        (0, 1000, "1.25"),
+        (0, 500, "1.125"),
+        (600, 400, "1.25"),
+        (700, 100, "1.083334"),
+        (700, 5000, "1.25"),
+        (1000, 0, "1"),
+    ],
+)
+def test_input_that_was_written_to_the_cache_costs_what_that_costs(
+    cached: int, written: int, per_input: str
+) -> None:
+    price = settled_price(
+        OPENAI,
+        WRITING,
+        input_tokens=1000,
+        reserved=price_of(OPENAI, WRITING),
+        cached_tokens=cached,
+        written_tokens=written,
+    )
+
+    assert price.input_per_million == Decimal(per_input)
+
+
 def test_the_operators_price_has_no_tiers(priced: Any) -> None:
     priced.OCTOLLM_LLM_BASE_URL = GOOGLE
     held = price_of(GOOGLE, "gemini-2.5-pro")
