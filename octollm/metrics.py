@@ -76,6 +76,14 @@ LLM_DURATION = Histogram(
     ["provider", "model", "purpose"],
     buckets=_MINUTES,
 )
+PLAN_CACHE = Counter(
+    "octollm_plan_cache_total",
+    "What planning with a model met in the cache: hit; waited for another caller's "
+    "plan; miss: the model was asked; stale: dropped as it cannot be used, and looked "
+    "up again; negative: told of a failure moments ago; uncacheable: a plan that was "
+    "made and not kept; unavailable: Redis is away, the model was asked.",
+    ["outcome"],
+)
 REFLEX_SCREENINGS = Counter(
     "octollm_reflex_screenings_total",
     "Screenings by checkpoint and by what was decided.",

@@ -267,6 +267,8 @@ OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 # Half of the web process's threads: planning never keeps /health from answering.
 OCTOLLM_PLANNER_WAITS = env.int("OCTOLLM_PLANNER_WAITS", 2)
 OCTOLLM_PLAN_TIMEOUT_S = env.float("OCTOLLM_PLAN_TIMEOUT_S", 30.0)
+# How long a model's plan serves equal requests; 0: each asks the model.
+OCTOLLM_PLAN_CACHE_TTL_S = env.float("OCTOLLM_PLAN_CACHE_TTL_S", 24 * 3600.0)
 
 # Time, language, static files ---------------------------------------------------------
 # One language: the texts of errors are part of the API.

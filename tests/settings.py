@@ -29,6 +29,9 @@ os.environ["OCTOLLM_DATABASE_URL"] = (
 os.environ["OCTOLLM_REDIS_URL"] = (
     os.environ.get("OCTOLLM_TEST_REDIS_URL") or _layout.redis_url
 )
+# Many tests ask the same of servers with different answers; those of the cache turn
+# it on.
+os.environ.setdefault("OCTOLLM_PLAN_CACHE_TTL_S", "0")
 
 from octollm.settings import *  # noqa: E402, F403
 
