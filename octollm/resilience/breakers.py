@@ -1,6 +1,6 @@
 """Whether something outside may be asked, agreed among all processes.
 
-A breaker is a row (design 4.9): it survives restarts, and no process opens one by
+A breaker is a row: it survives restarts, and no process opens one by
 itself. It is written on failure and on change only, always by one conditional
 statement on the database's clock, and read through a cache of one second. Callers
 hold no transaction: a failing statement would spoil it, and a row locked in it would
