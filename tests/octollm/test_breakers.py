@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection, connections
 from django.db.models import F
+from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
 from octollm.resilience import breakers, redis_client
@@ -224,6 +225,16 @@ def test_wish_holds_a_probe_back():
     opened()
     hold_off(NAME, seconds=600)
     later(breakers.OPEN_S * 1.1)
+
+    assert not ask(NAME).is_allowed
+    assert state() == "open"
+
+
+def test_wish_that_this_process_has_not_read_yet_holds_a_probe_back():
+    opened()
+    later(breakers.OPEN_S * 1.1)
+    ask("llm:another")  # reads all rows
+    Breaker.objects.update(retry_at=Now() + timedelta(seconds=30))
 
     assert not ask(NAME).is_allowed
     assert state() == "open"
