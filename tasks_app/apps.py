@@ -11,7 +11,10 @@ class TasksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have scrapes ask how much work is open."""
+        """Tell scrapes how much work is open, and the planner what tasks taught."""
         from octollm import metrics
+        from planner import memory, observed
 
         metrics.register_collector("tasks", "tasks_app.gauges.collect")
+        observed.register("tasks_app.experience.observations")
+        memory.register("tasks_app.experience.remembered_plans")

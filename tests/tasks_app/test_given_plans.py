@@ -192,4 +192,4 @@ def essence(plan: dict[str, Any]) -> Any:
     """Return what a plan says, without who made it and how far it is."""
     keys = ("step_id", "description", "arm", "capability", "depends_on", "input")
     steps = [{key: each[key] for key in (*keys, "criteria")} for each in plan["steps"]]
-    return steps, plan["result"], plan["total_estimated_time"]
+    return steps, plan["result"]
