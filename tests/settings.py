@@ -11,10 +11,14 @@ from pathlib import Path
 from octollm.embedded.layout import engine_layout
 
 # Tests never join an operator's system, whatever the shell says. The first process
-# clears the shell's settings; its children keep what the tests gave them.
+# clears the shell's settings; its children keep what the tests gave them. Only who
+# asks for a real model keeps what the shell says about it.
 if "OCTOLLM_TEST_HOME" not in os.environ:
+    _kept = ["OCTOLLM_TEST_"]
+    if os.environ.get("OCTOLLM_TEST_LIVE"):
+        _kept += ["OCTOLLM_LLM_", "OCTOLLM_PLAN_"]
     for name in list(os.environ):
-        if name.startswith("OCTOLLM_") and not name.startswith("OCTOLLM_TEST_"):
+        if name.startswith("OCTOLLM_") and not name.startswith(tuple(_kept)):
             del os.environ[name]
     # Not made here: mypy and makemigrations read this file too. TMPDIR may be too
     # long for a socket's address, and nobody can guess this name.
