@@ -33,9 +33,19 @@ MAX_OUTPUT_TOKENS = 2_000
 
 
 def plan_by_model(
-    contract: PlanningContract, catalogue: Sequence[ArmSpec], services: ArmServices
+    contract: PlanningContract,
+    catalogue: Sequence[ArmSpec],
+    services: ArmServices,
+    *,
+    documents: str,
 ) -> Plan:
     """Return the configured model's plan.
+
+    Args:
+        contract: what is asked for.
+        catalogue: the arms there are.
+        services: whose meter pays and whose clock counts.
+        documents: what ``documents_note`` says.
 
     Raises:
         InvalidPlanError: the plan is not valid after one correction.
@@ -51,6 +61,7 @@ def plan_by_model(
             contract=contract,
             catalogue=catalogue,
             services=dataclasses.replace(services, stop=stop),
+            documents=documents,
         ).plan()
     except DeadlineExceededError as error:
         if services.stop.remaining_s <= 0:
@@ -58,6 +69,19 @@ def plan_by_model(
         raise ModelUnavailableError(f"No plan came within {timeout_s:g} s.") from error
     finally:
         services.stop.forget(stop.cancel)
+
+
+def documents_note(contract: PlanningContract) -> str:
+    """Return which ingested documents the goal means, in words; empty if none."""
+    scope = contract.knowledge_scope
+    chosen = search.choose(scope, contract.goal) if scope else None
+    if chosen is None:
+        return ""
+    where = f" in “{chosen.collection}”" if chosen.collection else ""
+    return (
+        f"{len(chosen.document_ids)} ingested documents{where} match the goal; "
+        "retriever.fetch_documents gives their texts"
+    )
 
 
 class _Dialogue:
@@ -69,16 +93,16 @@ class _Dialogue:
         contract: PlanningContract,
         catalogue: Sequence[ArmSpec],
         services: ArmServices,
+        documents: str,
     ) -> None:
+        self._documents = documents
         self._contract = contract
         self._catalogue = catalogue
         self._services = services
         self._ladder = FormatLadder(plan_schema(catalogue))
 
     def plan(self) -> Plan:
-        prompt = plan_prompt(
-            self._contract, self._catalogue, documents=self._documents()
-        )
+        prompt = plan_prompt(self._contract, self._catalogue, documents=self._documents)
         # Three quarters of a small budget stay for the work itself.
         room = min(MAX_OUTPUT_TOKENS, self._contract.max_tokens // 4)
         try:
@@ -110,15 +134,4 @@ class _Dialogue:
         )
         return compile_plan(
             draft, contract=self._contract, catalogue=self._catalogue, source="model"
-        )
-
-    def _documents(self) -> str:
-        scope = self._contract.knowledge_scope
-        chosen = search.choose(scope, self._contract.goal) if scope else None
-        if chosen is None:
-            return ""
-        where = f" in “{chosen.collection}”" if chosen.collection else ""
-        return (
-            f"{len(chosen.document_ids)} ingested documents{where} match the goal; "
-            "retriever.fetch_documents gives their texts"
         )

@@ -1,4 +1,4 @@
-"""The ladder from a contract to a plan: a model when there is one, else recipes."""
+"""The ladder from a contract to a plan: the cache, a model if there is one, recipes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from octollm.errors import (
     PlanError,
     UnpricedModelError,
 )
-from planner.model_planning import plan_by_model
 from planner.plan import Plan, PlanningContract
 from planner.recipe_planning import plan_by_recipe
+from planner.shared_planning import SharedPlanning
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,17 @@ _NOT_REPLACED = (
 def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     """Return a valid plan for the contract.
 
+    A plan that a model made for an equal request is used again, compiled anew, and
+    of callers who ask at the same time one asks the model. Without a model recipes
+    plan, in about a millisecond, so nothing of that is kept.
+
     Raises:
         NeedsModelError: no model is configured and no recipe fits.
         MissingInputError: a recipe fits and there is nothing to work on.
-        InvalidPlanError: no valid plan was found; it carries all violations.
-        ModelError: the model failed and no recipe fits; transient ones may be
-            retried.
+        InvalidPlanError: no valid plan was found; it carries all violations, or none
+            when another caller met them moments ago.
+        ModelError: the model failed, here or for another caller moments ago, and no
+            recipe fits; transient ones may be retried.
         BudgetExceededError: the budget allows neither a model's plan nor a recipe's.
         DeadlineExceededError: the time is over.
         CallCancelledError: somebody asked to stop.
@@ -50,22 +55,22 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     arms = catalogue()
     if not llm.is_configured():
         return plan_by_recipe(contract, arms)
+    shared = SharedPlanning(contract=contract, catalogue=arms, services=services)
     try:
-        return plan_by_model(contract, arms, services)
+        return shared.plan()
     except _NOT_REPLACED:
         raise
     except (ModelError, InvalidPlanError, BudgetExceededError) as error:
         logger.warning("the model made no plan, recipes are tried: %s", error.code)
-        return _recipe_instead(contract, services, error)
+        services.stop.check()
+        return _recipe_instead(shared, error)
 
 
-def _recipe_instead(
-    contract: PlanningContract, services: ArmServices, error: OctoLLMError
-) -> Plan:
-    services.stop.check()
-    note = f"The model made no plan ({error.code}); a recipe did."
+def _recipe_instead(shared: SharedPlanning, error: OctoLLMError) -> Plan:
     try:
-        return plan_by_recipe(contract, catalogue(), notes=(note,))
+        plan = shared.plan_by_recipe(error)
     except PlanError as no_recipe:
         # Why there is no plan is the model's failure; that no recipe fits is usual.
         raise error from no_recipe
+    shared.note_recipe(error)
+    return plan
