@@ -99,6 +99,9 @@ class PlanAdmin(TaskPartAdmin):
                     "arm": f"{step.arm}.{step.capability}",
                     "description": step.description,
                     "depends_on": step.depends_on,
+                    "estimated_cost": f"{step.estimated_cost:.6f}",
+                    "estimated_time": step.estimated_time,
+                    "estimated_time_p90": step.estimated_time_p90,
                     "status": step.status,
                 }
                 for step in ordered
@@ -150,6 +153,8 @@ class StepAdmin(TaskPartAdmin):
         ("depends_on_", "taint_"),
         ("attempt_count", "worker"),
         ("run_after", "lease_until"),
+        "estimated_cost",
+        ("estimated_time", "estimated_time_p90"),
         ("started_at", "finished_at"),
         "confidence",
         "confidence_reason",

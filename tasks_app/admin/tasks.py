@@ -112,7 +112,10 @@ class TaskAdmin(StatusAdmin):
         "duration",
     )
     list_select_related = ("owner",)
-    list_filter = ("status", "stage", "priority", "owner", "created_at", "stop_reason")
+    list_filter = (
+        *("status", "stage", "priority", "owner", "created_at", "stop_reason"),
+        "plan_only",
+    )
     search_fields = ("id", "goal")
     date_hierarchy = "created_at"
     inlines = (
@@ -144,7 +147,9 @@ class TaskAdmin(StatusAdmin):
                     "criteria_",
                     "context_",
                     "metadata_",
-                    "assigned_arm",
+                    ("assigned_arm", "plan_only"),
+                    "given_plan_",
+                    "grants_",
                 ),
             },
         ),
@@ -237,6 +242,16 @@ class TaskAdmin(StatusAdmin):
     def metadata_(self, task: Task) -> SafeString:
         """Show the metadata."""
         return shown_json(task.task_metadata)
+
+    @display(description="The caller's own plan")
+    def given_plan_(self, task: Task) -> SafeString | str:
+        """Show the plan that came with the request."""
+        return shown_json(task.given_plan) if task.given_plan else "none"
+
+    @display(description="Granted to plans")
+    def grants_(self, task: Task) -> SafeString | str:
+        """Show what plans of this task may use."""
+        return shown_json(task.grants) if task.grants else "nothing yet"
 
 
 def _plain(value: Any) -> str:

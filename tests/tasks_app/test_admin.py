@@ -16,7 +16,7 @@ from arms.contract import CallPrice, ModelCall, ModelUsage
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Charge, Plan, Step, Task, TaskResult, Verdict
 from tasks_app.turn import Claim, task_turn
-from tests.builders import claim_of, done, make_planned_task, make_step
+from tests.builders import claim_of, done, make_planned_task, make_step, make_task
 
 pytestmark = pytest.mark.django_db
 
@@ -123,6 +123,20 @@ def test_a_task_shows_its_answer_its_verdicts_and_its_events(
 def test_a_task_without_a_result_says_so(admin_client: Client) -> None:
     task = make_planned_task(make_step("a"))
     assert "none yet" in read(admin_client, page_of(task))
+
+
+def test_a_task_shows_the_plan_that_came_with_it(admin_client: Client) -> None:
+    step = {"step_id": "mine", "arm": "gate", "capability": "echo"}
+    task = make_task(given_plan={"steps": [step]}, plan_only=True)
+    content = read(admin_client, page_of(task))
+    assert "mine" in content
+    assert "Plan only" in content
+
+
+def test_a_step_shows_how_long_slow_ones_take(admin_client: Client) -> None:
+    make_planned_task(make_step("a", estimated_time=1.5, estimated_time_p90=7.25))
+    assert "7.25" in read(admin_client, page_of(Step.objects.get(step_id="a")))
+    assert "7.25" in read(admin_client, page_of(Plan.objects.get()))
 
 
 def test_the_list_counts_the_steps_of_each_task(
