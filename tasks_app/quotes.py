@@ -95,7 +95,7 @@ def _answer(made: Plan, quote: Quote) -> str:
     return (
         f"A plan of {count} step{'s' if count != 1 else ''}, not run: "
         f"{quote.total_usd:.6f} USD with planning and judging, {quote.p50_s:g} s, "
-        f"nine times of ten below {quote.p90_s:g} s; "
+        f"slow runs {quote.p90_s:g} s; "
         f"{fit if quote.beyond else 'it fits the budget'}."
     )
 

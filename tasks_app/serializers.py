@@ -438,8 +438,9 @@ class PlanSerializer(serializers.Serializer[Any]):
     task_id = serializers.UUIDField()
     version = serializers.IntegerField()
     source = serializers.CharField()  # type: ignore[assignment]  # a field's name
-    recipe = serializers.CharField(allow_blank=True)
-    model = serializers.CharField(allow_blank=True)
+    recipe = serializers.CharField(allow_null=True)
+    model = serializers.CharField(allow_null=True)
+    prompt_version = serializers.CharField(allow_null=True)
     steps = StepSerializer(many=True)
     result = serializers.DictField()
     repairs = serializers.ListField(child=serializers.CharField())
