@@ -9,7 +9,12 @@ from arms.services.analyst import sentiment
 from arms.services.analyst.analysis import Work
 from arms.services.analyst.capabilities import SPEC
 from arms.services.analyst.column_work import COLUMN_WORK
+from arms.services.analyst.count_work import COUNT_WORK
+from arms.services.analyst.form_work import FORM_WORK
+from arms.services.analyst.likeness_work import LIKENESS_WORK
+from arms.services.analyst.reading_work import READING_WORK
 from arms.services.analyst.row_work import ROW_WORK
+from arms.services.analyst.search_work import SEARCH_WORK
 from arms.services.analyst.table_work import TABLE_WORK
 from arms.services.analyst.text_work import TEXT_WORK
 from arms.services.analyst.texts import go_on
@@ -56,6 +61,11 @@ class AnalystArm:
 
 _WORK: Mapping[str, Work] = {
     **TEXT_WORK,
+    **SEARCH_WORK,
+    **COUNT_WORK,
+    **FORM_WORK,
+    **READING_WORK,
+    **LIKENESS_WORK,
     **TABLE_WORK,
     **COLUMN_WORK,
     **ROW_WORK,

@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from arms.services.analyst.concealing import cut
 from arms.services.analyst.tables import as_given
 from octollm.types import JSONObject, JSONValue
 
 MAX_ROWS = 10_000
 #: Of JSON; OCTOLLM_MAX_OUTPUT_BYTES leaves room for what stands beside it.
 MAX_OUTPUT_CHARACTERS = 3_000_000
-# JSON writes a control character with six.
-_LONGEST_TEXT = MAX_OUTPUT_CHARACTERS // 6
+# JSON writes a control character with six; what stands beside the text has room.
+_LONGEST_TEXT = MAX_OUTPUT_CHARACTERS // 6 - 1_000
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def fitting(members: Iterable[T], *, most: int) -> list[T]:
 
 def fitting_text(text: str) -> str:
     """Return as much of a text as fits an output in any case."""
-    return text[:_LONGEST_TEXT]
+    return cut(text, most=_LONGEST_TEXT)
 
 
 def as_table(

@@ -33,7 +33,7 @@ def compare(a: JSONValue, b: JSONValue, *, check: Check) -> Comparison:
         MissingInputError: one of them is missing or blank.
         ArmInputError: one of them is too large.
     """
-    units_a, units_b = _units(a, "a"), _units(b, "b")
+    units_a, units_b = read_units(a, "a"), read_units(b, "b")
     check()
     words_a, words_b = _word_counts(units_a), _word_counts(units_b)
     check()
@@ -50,7 +50,7 @@ def compare(a: JSONValue, b: JSONValue, *, check: Check) -> Comparison:
     )
 
 
-def _units(value: JSONValue, name: str) -> list[str]:
+def read_units(value: JSONValue, name: str) -> list[str]:
     """Return what is compared one by one."""
     units = _raw_units(value)
     if not any(unit.strip() for unit in units):

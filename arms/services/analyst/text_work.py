@@ -13,6 +13,7 @@ from arms.services.analyst import (
     summary,
 )
 from arms.services.analyst.analysis import Analysis, Work, remarks, whole_number
+from arms.services.analyst.concealing import without_values
 from arms.services.analyst.texts import MAX_ITEMS, Check, read_texts
 from octollm.errors import ArmInputError
 from octollm.types import JSONObject, JSONValue
@@ -91,7 +92,8 @@ def _keywords(given: JSONObject, check: Check) -> Analysis:
     """Find the words and phrases that texts are about."""
     texts = read_texts(given.get("texts"))
     limit = whole_number(given, "limit", default=10, most=MAX_ITEMS)
-    found = keywords.find_keywords(texts.texts, limit=limit, check=check)
+    bare = tuple(without_values(text, check=check) for text in texts.texts)
+    found = keywords.find_keywords(bare, limit=limit, check=check)
     listed: list[JSONValue] = [
         {"keyword": each.text, "score": round(each.score, 4), "count": each.count}
         for each in found.keywords

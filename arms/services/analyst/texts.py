@@ -151,3 +151,10 @@ def in_batches(texts: Iterable[T], *, check: Check, size: int = 200) -> Iterator
         if number % size == 0:
             check()
         yield text
+
+
+def each_text(texts: Texts, *, check: Check) -> Iterator[tuple[int, str]]:
+    """Yield the texts with their numbers in the input, checking on the way."""
+    return zip(
+        texts.indexes, in_batches(texts.texts, check=check, size=50), strict=True
+    )

@@ -19,8 +19,9 @@ COVERAGE = schemas.number(
     "Share of the input that the method could decide or use.", minimum=0, maximum=1
 )
 SHARE = schemas.number("Share of all texts.", minimum=0, maximum=1)
+INDEX = schemas.count("Which text, counted from 0.")
 PLACE = {
-    "index": schemas.count("Which text, counted from 0."),
+    "index": INDEX,
     "start": schemas.count("Offset of the first character in that text."),
     "end": schemas.count("Offset after the last character."),
 }
@@ -42,6 +43,13 @@ OUT_TABLE = {
         description="May go into any capability that takes a table.",
     ),
     "table_cut": schemas.boolean("Whether the table holds only the first rows."),
+}
+OUT_TEXTS = {
+    "texts": schemas.array(
+        schemas.record({"index": INDEX, "text": schemas.text()}),
+        "At most 1,000; may go into any capability that takes texts.",
+    ),
+    "texts_cut": schemas.boolean("Whether the texts are only the first, or cut."),
 }
 
 
