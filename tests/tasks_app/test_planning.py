@@ -148,19 +148,21 @@ class TestTexts:
         assert contract.max_cost_usd == Decimal("0.4")
         assert contract.knowledge_scope == task.owner_id
 
-    def test_personal_data_in_a_plan_of_a_model_is_concealed(self):
+    @pytest.mark.parametrize("source", ["model", "cache"])
+    def test_personal_data_in_a_plan_of_a_model_is_concealed(self, source):
         address = "eve@" + "corp.example"
         step = planned("a")
         made = plan(
             PlannedStep(**(vars(step) | {"description": f"Ask {address}"})),
-            source="model",
+            source=source,
         )
 
         concealed = screened(made, task_id=uuid4())
 
         assert concealed.steps[0].description == "Ask [EMAIL_1]"
 
-    def test_recipe_is_left_as_it_is(self):
-        made = plan(planned("a"))
+    @pytest.mark.parametrize("source", ["recipe", "caller"])
+    def test_what_no_model_wrote_is_left_as_it_is(self, source):
+        made = plan(planned("a"), source=source)
 
         assert screened(made, task_id=uuid4()) is made
