@@ -1,25 +1,32 @@
-"""Reading what a model provider answered; nothing in it is trusted."""
+"""What comes back from a model provider, or why nothing does; nothing is trusted."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from arms.contract import ModelCall, ModelUsage
+from arms.pricing import settled_price
 from octollm.errors import (
     ModelAnswerError,
-    ModelError,
     ModelRefusedError,
     ModelTruncatedError,
+    OctoLLMError,
 )
 
 # A model that thinks aloud writes this in front of its answer; an unclosed block is
 # all thought and no answer.
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.I)
 _THOUGHT_TAIL = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.I)
+# However many mistakes are in it: where a JSON object begins.
+_OBJECT = re.compile(r"\{\s*[\"'}]")
+# No name of a model is longer; a provider may call it what it likes.
+_MAX_NAME = 200
+
+Outcome = Literal["ok", "refused", "truncated", "empty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,8 @@ class Completion:
         text: without thoughts, never blank.
         finish_reason: what the provider said, ``stop`` when it said nothing.
         model: the name that the provider gave.
+        provider: the provider's own name in the settings.
+        rung: how strictly its form was asked for.
         is_replayed: whether it comes from the record of an earlier attempt.
     """
 
@@ -37,7 +46,35 @@ class Completion:
     finish_reason: str
     usage: ModelUsage
     model: str
+    provider: str
+    rung: str
     is_replayed: bool = False
+
+
+class CallFailedError(Exception):
+    """A request to a provider brought no answer.
+
+    Attributes:
+        error: what to raise when nobody else can be asked.
+        may_be_billed: whether the provider may have worked on the request.
+        is_outage: whether the provider is unwell, and not the request.
+        hold_off_s: how long everybody should leave the provider alone.
+    """
+
+    def __init__(
+        self,
+        error: OctoLLMError,
+        *,
+        may_be_billed: bool,
+        is_outage: bool,
+        hold_off_s: float = 0.0,
+    ) -> None:
+        """Keep what the ledger, the breaker and the caller have to know."""
+        super().__init__(str(error))
+        self.error = error
+        self.may_be_billed = may_be_billed
+        self.is_outage = is_outage
+        self.hold_off_s = hold_off_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +85,35 @@ class Answer:
     finish_reason: str
     refusal: str
     model: str
+    provider: str
+    rung: str
     usage: ModelUsage
 
+    @property
+    def outcome(self) -> Outcome:
+        """Tell whether it can be used, and if not why."""
+        if self.refusal or self.finish_reason == "content_filter":
+            return "refused"
+        if self.finish_reason == "length":
+            return "truncated"
+        return "ok" if without_thoughts(self.text) else "empty"
+
+    @property
+    def ignored_its_form(self) -> bool:
+        """Tell whether JSON was asked for and plain words came."""
+        if self.rung == "text" or self.outcome != "ok":
+            return False
+        return _OBJECT.search(without_thoughts(self.text)) is None
+
     def to_record(self) -> str:
-        """Return the form that the meter keeps."""
-        return json.dumps(
-            {
-                "text": self.text,
-                "finish_reason": self.finish_reason,
-                "refusal": self.refusal,
-                "model": self.model,
-                "usage": {
-                    "input_tokens": self.usage.input_tokens,
-                    "output_tokens": self.usage.output_tokens,
-                    "cached_tokens": self.usage.cached_tokens,
-                    "is_estimated": self.usage.is_estimated,
-                },
-            }
-        )
+        """Return the form that the meter keeps; prices and times are its own."""
+        usage = {
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "is_estimated": self.usage.is_estimated,
+        }
+        return json.dumps({**asdict(self), "usage": usage})
 
     def completion(self, *, is_replayed: bool = False) -> Completion:
         """Return the answer if it can be used.
@@ -75,29 +123,25 @@ class Answer:
             ModelTruncatedError: it was cut off; what there is may mislead.
             ModelAnswerError: it is empty.
         """
-        problem = self._problem()
-        if problem is not None:
-            raise problem
+        if self.outcome == "refused":
+            raise ModelRefusedError("The model declined to answer.")
+        if self.outcome == "truncated":
+            raise ModelTruncatedError("The model's answer was cut off.")
+        if self.outcome == "empty":
+            raise ModelAnswerError("The model's answer was empty.")
         return Completion(
             text=without_thoughts(self.text),
             finish_reason=self.finish_reason,
             usage=self.usage,
             model=self.model,
+            provider=self.provider,
+            rung=self.rung,
             is_replayed=is_replayed,
         )
 
-    def _problem(self) -> ModelError | None:
-        if self.refusal or self.finish_reason == "content_filter":
-            return ModelRefusedError("The model declined to answer.")
-        if self.finish_reason == "length":
-            return ModelTruncatedError("The model's answer was cut off.")
-        if not without_thoughts(self.text):
-            return ModelAnswerError("The model's answer was empty.")
-        return None
-
 
 def read_answer(
-    response: object, call: ModelCall, *, latency_s: float
+    response: object, call: ModelCall, *, base_url: str, latency_s: float
 ) -> Answer | None:
     """Return what a response holds, or nothing when it is no completion at all.
 
@@ -113,21 +157,17 @@ def read_answer(
         text=_content(getattr(message, "content", None)),
         finish_reason=_text(getattr(choice, "finish_reason", None)) or "stop",
         refusal=_text(getattr(message, "refusal", None)),
-        model=_text(getattr(response, "model", None)) or call.model,
-        usage=_usage(getattr(response, "usage", None), call, latency_s),
+        model=_text(getattr(response, "model", None))[:_MAX_NAME] or call.model,
+        provider=call.provider,
+        rung=call.rung,
+        usage=_usage(getattr(response, "usage", None), call, base_url, latency_s),
     )
 
 
 def from_record(record: str) -> Answer:
     """Return the answer that ``to_record`` wrote."""
-    stored: Mapping[str, Any] = json.loads(record)
-    return Answer(
-        text=stored["text"],
-        finish_reason=stored["finish_reason"],
-        refusal=stored["refusal"],
-        model=stored["model"],
-        usage=ModelUsage(**stored["usage"]),
-    )
+    stored: dict[str, Any] = json.loads(record)
+    return Answer(**{**stored, "usage": ModelUsage(**stored["usage"])})
 
 
 def without_thoughts(text: str) -> str:
@@ -148,22 +188,38 @@ def _content(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """Return a text that every database and every encoding can hold."""
+    if not isinstance(value, str):
+        return ""
+    # JSON may hold half a character, and NUL, which PostgreSQL refuses.
+    whole = value.encode("utf-8", "replace").decode()
+    return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _usage(usage: object, call: ModelCall, latency_s: float) -> ModelUsage:
+def _usage(
+    usage: object, call: ModelCall, base_url: str, latency_s: float
+) -> ModelUsage:
     """Read the usage; what is missing or absurd is estimated at the call's bounds."""
     details = getattr(usage, "prompt_tokens_details", None)
     counted_in = _count(getattr(usage, "prompt_tokens", None), call.input_tokens)
     counted_out = _count(getattr(usage, "completion_tokens", None), call.output_tokens)
-    cached = _count(getattr(details, "cached_tokens", None), call.input_tokens)
     input_tokens = call.input_tokens if counted_in is None else counted_in
+    cached_tokens = _count(getattr(details, "cached_tokens", None), input_tokens) or 0
+    written_tokens = _count(getattr(details, "cache_write_tokens", None), input_tokens)
     return ModelUsage(
         input_tokens=input_tokens,
         output_tokens=call.output_tokens if counted_out is None else counted_out,
-        cached_tokens=min(cached or 0, input_tokens),
+        cached_tokens=min(cached_tokens, input_tokens),
         is_estimated=counted_in is None or counted_out is None,
         latency_s=latency_s,
+        price=settled_price(
+            base_url,
+            call.model,
+            input_tokens=input_tokens,
+            cached_tokens=min(cached_tokens, input_tokens),
+            written_tokens=written_tokens or 0,
+            reserved=call.price,
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from arms.contract import CallPrice
-from arms.pricing import price_of
+from arms.pricing import MAX_PRICE, price_of
 from octollm.errors import ModelMisconfiguredError, UnpricedModelError
 
 _ModelFor = Literal["default", "planning", "judging", "coding", "analysis"]
@@ -148,9 +148,9 @@ class _Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: Decimal = Field(ge=0, le=1_000_000)
-    output: Decimal = Field(ge=0, le=1_000_000)
-    cached: Decimal | None = Field(default=None, ge=0, le=1_000_000)
+    input: Decimal = Field(ge=0, le=MAX_PRICE)
+    output: Decimal = Field(ge=0, le=MAX_PRICE)
+    cached: Decimal | None = Field(default=None, ge=0, le=MAX_PRICE)
 
     def to_call_price(self) -> CallPrice:
         return CallPrice(

@@ -84,6 +84,18 @@ PLAN_CACHE = Counter(
     "made and not kept; unavailable: Redis is away, the model was asked.",
     ["outcome"],
 )
+LLM_ANSWERS = Counter(
+    "octollm_llm_answers_total",
+    "Answers of models by how strictly their form was asked for and what came: ok, "
+    "ignored, refused_format, truncated, refused, empty or malformed.",
+    ["model", "rung", "outcome"],
+)
+PLANS = Counter(
+    "octollm_plans_total",
+    "Plans that were drafted, by source, rung of the answer and outcome: valid, "
+    "corrected (valid after the re-ask) or invalid.",
+    ["source", "rung", "outcome"],
+)
 REFLEX_SCREENINGS = Counter(
     "octollm_reflex_screenings_total",
     "Screenings by checkpoint and by what was decided.",

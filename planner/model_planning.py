@@ -1,7 +1,7 @@
-"""From a goal to a plan by a model: the ladder of answer formats, and one re-ask.
+"""From a goal to a plan by a model: an answer, and one re-ask, in one deadline.
 
-The strictest format that the server takes is used. Whatever comes back is only a
-draft: the compiler decides, and its violations go back to the model once.
+Whatever comes back is only a draft: the compiler decides, and its violations go back
+to the model once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
+from arms import llm
 from arms.answers import Completion
 from arms.contract import ArmServices, ArmSpec
-from arms.formats import FormatLadder
 from arms.knowledge import search
 from arms.llm import Message
+from octollm import metrics
 from octollm.errors import (
     DeadlineExceededError,
     InvalidPlanError,
@@ -85,7 +86,7 @@ def documents_note(contract: PlanningContract) -> str:
 
 
 class _Dialogue:
-    """One exchange with the model: how strictly it answers, and how often it did."""
+    """One exchange with the model, and how much room its answers have."""
 
     def __init__(
         self,
@@ -99,39 +100,66 @@ class _Dialogue:
         self._contract = contract
         self._catalogue = catalogue
         self._services = services
-        self._ladder = FormatLadder(plan_schema(catalogue))
+        self._schema = plan_schema(catalogue)
+        # Three quarters of a small budget stay for the work itself.
+        self._room = min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
 
     def plan(self) -> Plan:
         prompt = plan_prompt(self._contract, self._catalogue, documents=self._documents)
-        # Three quarters of a small budget stay for the work itself.
-        room = min(MAX_OUTPUT_TOKENS, self._contract.max_tokens // 4)
+        answer = self._ask_with_room(prompt)
         try:
-            answer = self._ask(prompt, room)
+            plan = self._compiled(answer)
+        except InvalidPlanError as error:
+            if not self._has_time_for_another(answer):
+                _count(answer, "invalid")
+                raise
+            again = ask_again(prompt, answer=answer.text, violations=error.violations)
+        else:
+            _count(answer, "valid")
+            return plan
+        return self._corrected(self._ask(again))
+
+    def _ask_with_room(self, prompt: Sequence[Message]) -> Completion:
+        try:
+            return self._ask(prompt)
         except ModelTruncatedError:
             # More room, once; what was cut off is not looked at.
-            return self._compiled(self._ask(prompt, 2 * room))
-        try:
-            return self._compiled(answer)
-        except InvalidPlanError as error:
-            again = ask_again(prompt, answer=answer.text, violations=error.violations)
-        return self._compiled(self._ask(again, room))
+            self._room *= 2
+            return self._ask(prompt)
 
-    def _ask(self, prompt: Sequence[Message], max_output_tokens: int) -> Completion:
-        return self._ladder.complete(
+    def _ask(self, prompt: Sequence[Message]) -> Completion:
+        return llm.complete(
             prompt,
             purpose="planning",
             services=self._services,
-            max_output_tokens=max_output_tokens,
+            max_output_tokens=self._room,
             temperature=TEMPERATURE,
+            json_schema=self._schema,
         )
 
+    def _has_time_for_another(self, answer: Completion) -> bool:
+        """Tell whether a second answer could come in time, if it took as long."""
+        return self._services.stop.remaining_s > answer.usage.latency_s
+
+    def _corrected(self, answer: Completion) -> Plan:
+        try:
+            plan = self._compiled(answer)
+        except InvalidPlanError:
+            _count(answer, "invalid")
+            raise
+        _count(answer, "corrected")
+        return plan
+
     def _compiled(self, answer: Completion) -> Plan:
-        steps = parse_draft(answer.text).steps
         draft = PlanDraft(
-            steps=steps,
-            model=settings.OCTOLLM_LLM_MODEL,
+            steps=parse_draft(answer.text).steps,
+            model=answer.model,
             prompt_version=PROMPT_VERSION,
         )
         return compile_plan(
             draft, contract=self._contract, catalogue=self._catalogue, source="model"
         )
+
+
+def _count(answer: Completion, outcome: str) -> None:
+    metrics.PLANS.labels("model", answer.rung, outcome).inc()

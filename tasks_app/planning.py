@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from django.conf import settings
-
 from arms import llm
-from arms.pricing import price_of
 from arms.registry import catalogue, get_arm
 from octollm.errors import TaskRejectedError
 from planner import plan as plans
@@ -102,9 +99,10 @@ def judging_cost(task: Task) -> Amount:
     It is set aside with the plan, so that the steps cannot eat it up. May take most
     of a second at first, when the list of prices is read: call it outside a turn.
     """
-    if not (llm.is_configured() and (task.acceptance_criteria or task.constraints)):
+    is_judged = bool(task.acceptance_criteria or task.constraints)
+    if not (is_judged and llm.is_configured("judging")):
         return Amount()
-    price = price_of(settings.OCTOLLM_LLM_BASE_URL, settings.OCTOLLM_LLM_MODEL)
+    price = llm.dearest_price("judging")
     nano = cost_nano(
         price, input_tokens=JUDGE_INPUT_TOKENS, output_tokens=JUDGE_OUTPUT_TOKENS
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.test.utils import setup_databases, teardown_databases
 
+from octollm.resilience import breakers
 from tests import leaks
 from tests.engines import TestEngines, running_engines
 
@@ -20,6 +21,12 @@ def _no_secret_or_personal_data_in_any_prompt() -> Iterator[None]:
     """
     yield
     assert leaks.refused() == []
+
+
+@pytest.fixture(autouse=True)
+def _every_provider_is_well() -> None:
+    """Read the breakers anew: the rows of the last test are gone."""
+    breakers._cache.forget()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import select
 import socket
@@ -20,9 +21,11 @@ from tests import leaks
 
 Answer = Callable[["_Handler"], None]
 
+_numbers = itertools.count(1)
+
 
 def completion(
-    text: str | None = "ok",
+    text: Any = "ok",
     *,
     finish_reason: str | None = "stop",
     usage: Any = ...,
@@ -67,13 +70,30 @@ def html(status: int = 200) -> Answer:
 
 
 def raw(
-    body: str, *, status: int = 200, type_: str = "application/json", **headers: str
+    body: str | bytes,
+    *,
+    status: int = 200,
+    type_: str = "application/json",
+    **headers: str,
 ) -> Answer:
     """Answer with exactly this body."""
+    sent = body.encode() if isinstance(body, str) else body
 
     def send(handler: _Handler) -> None:
-        handler.begin(status, type_, len(body.encode()), headers)
-        handler.wfile.write(body.encode())
+        handler.begin(status, type_, len(sent), headers)
+        handler.wfile.write(sent)
+
+    return send
+
+
+def endless(sent: list[int], *, piece: bytes = b" " * 65_536) -> Answer:
+    """Answer 200 and never stop; ``sent`` gets the size of each piece that went out."""
+
+    def send(handler: _Handler) -> None:
+        handler.begin(200, "application/json", None, {})
+        while not handler.peer_left(within_s=0):
+            handler.wfile.write(piece)
+            sent.append(len(piece))
 
     return send
 
@@ -157,6 +177,7 @@ class FakeModel:
     leaks: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._number = next(_numbers)
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.model = self
@@ -165,8 +186,10 @@ class FakeModel:
 
     @property
     def base_url(self) -> str:
-        """What ``OCTOLLM_LLM_BASE_URL`` is set to."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        """What ``OCTOLLM_LLM_BASE_URL`` is set to; no two fakes of a run share one."""
+        # What is learnt about an address outlives a test, and a port comes again.
+        port = self._server.server_address[1]
+        return f"http://127.0.0.1:{port}/{self._number}/v1"
 
     @property
     def sent_text(self) -> str:
@@ -240,11 +263,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.model.take(received)(self)
 
     def begin(
-        self, status: int, type_: str, length: int, headers: dict[str, str]
+        self, status: int, type_: str, length: int | None, headers: dict[str, str]
     ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", type_)
-        self.send_header("Content-Length", str(length))
+        if length is not None:
+            self.send_header("Content-Length", str(length))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()

@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from arms.answers import Completion
-from arms.llm import ANY_OBJECT, Message, complete, is_configured
+from arms.clients import client_of
+from arms.llm import Message, complete, identity, is_configured
 from arms.provider_errors import retry_after_s
+from arms.providers import providers_for
 from octollm.errors import (
     BudgetExceededError,
     CallCancelledError,
     DeadlineExceededError,
-    ModelAnswerError,
-    ModelError,
-    ModelFormatError,
     ModelMisconfiguredError,
     ModelRefusedError,
-    ModelTruncatedError,
     ModelUnavailableError,
     OctoLLMError,
     UnpricedModelError,
 )
-from octollm.resilience import outbound
 from tests import fakes
 from tests.fakes import Answer, FakeModel
 from tests.ledgers import MemoryMeter, make_services
+from tests.models import PROMPT, SCHEMA, ask
 from tests.waiting import wait_until
-
-PROMPT = (
-    Message(role="system", content="You answer briefly."),
-    Message(role="user", content="How many reviews are there?"),
-)
-SCHEMA: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
-
-
-@pytest.fixture
-def model(settings: Any) -> Iterator[FakeModel]:
-    with FakeModel() as fake:
-        settings.OCTOLLM_LLM_BASE_URL = fake.base_url
-        settings.OCTOLLM_LLM_MODEL = "fake-model"
-        settings.OCTOLLM_LLM_API_KEY = "key-of-tests"
-        yield fake
-        outbound.shutdown()
-
-
-@pytest.fixture
-def meter() -> MemoryMeter:
-    return MemoryMeter()
-
-
-def ask(meter: MemoryMeter, *, timeout_s: float = 20.0, **options: Any) -> Completion:
-    fields: dict[str, Any] = {"purpose": "planning", "max_output_tokens": 200}
-    return complete(
-        PROMPT, services=make_services(meter, timeout_s=timeout_s), **(fields | options)
-    )
 
 
 def test_an_answer_comes_back_and_is_settled(
@@ -81,7 +52,7 @@ def test_what_is_sent_is_the_prompt_the_model_and_the_limits(
     ask(meter, temperature=0.0)
 
     sent = model.requests[0]
-    assert sent.path == "/v1/chat/completions"
+    assert model.base_url.endswith(sent.path.removesuffix("/chat/completions"))
     assert sent.headers["authorization"] == "Bearer key-of-tests"
     assert sent.body == {
         "model": "fake-model",
@@ -89,27 +60,6 @@ def test_what_is_sent_is_the_prompt_the_model_and_the_limits(
         "max_tokens": 200,
         "temperature": 0.0,
     }
-
-
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        (ANY_OBJECT, {"type": "json_object"}),
-        (
-            SCHEMA,
-            {
-                "type": "json_schema",
-                "json_schema": {"name": "reply", "schema": SCHEMA, "strict": True},
-            },
-        ),
-    ],
-)
-def test_an_answer_format_is_asked_for(
-    model: FakeModel, meter: MemoryMeter, schema: Any, expected: Any
-) -> None:
-    ask(meter, json_schema=schema)
-
-    assert model.requests[0].body["response_format"] == expected
 
 
 def test_the_hold_is_an_upper_bound_of_the_call(
@@ -131,7 +81,11 @@ def test_what_the_environment_holds_for_another_provider_does_not_leak(
     model: FakeModel, meter: MemoryMeter, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "leaked-value")
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Leak: leaked-value")
+    monkeypatch.setenv(
+        "OPENAI_CUSTOM_HEADERS",
+        "X-Leak: leaked-value\nAuthorization: Bearer leaked-value",
+    )
+    monkeypatch.setenv("OPENAI_API_KEY", "leaked-value")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/leaked-value")
 
     ask(meter)
@@ -159,135 +113,6 @@ def test_private_values_leave_as_their_type(
     )
     assert address not in model.sent_text
     assert secret not in model.sent_text
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<think>hm {1}</think> Three.", "Three."),
-        ("so it is\n</think>\nThree.", "Three."),
-        ("<thinking>a</thinking>Three.<think>b", "Three."),
-        ([{"type": "text", "text": "Thr"}, {"type": "text", "text": "ee."}], "Three."),
-    ],
-)
-def test_thoughts_are_no_answer(
-    model: FakeModel, meter: MemoryMeter, text: Any, expected: str
-) -> None:
-    model.will(fakes.completion(text))
-
-    assert ask(meter).text == expected
-
-
-UNUSABLE: dict[str, tuple[Answer, type[ModelError], str]] = {
-    "html": (fakes.html(), ModelAnswerError, "presumed"),
-    "string": (fakes.raw('"a bare string"'), ModelAnswerError, "presumed"),
-    "list": (fakes.raw("[1]"), ModelAnswerError, "presumed"),
-    "broken": (fakes.raw("{broken"), ModelAnswerError, "presumed"),
-    "deep": (fakes.raw("[" * 100_000), ModelAnswerError, "presumed"),
-    "error in a 200": (fakes.raw('{"error": {}}'), ModelAnswerError, "presumed"),
-    "no choices": (fakes.without_choices(), ModelAnswerError, "settled"),
-    "no content": (fakes.completion(None), ModelAnswerError, "settled"),
-    "blank": (fakes.completion("  \n"), ModelAnswerError, "settled"),
-    "thoughts only": (fakes.completion("<think>hm"), ModelAnswerError, "settled"),
-    "refusal": (fakes.completion("", refusal="No."), ModelRefusedError, "settled"),
-    "filtered": (
-        fakes.completion("x", finish_reason="content_filter"),
-        ModelRefusedError,
-        "settled",
-    ),
-    "cut off": (
-        fakes.completion('{"a": 1}', finish_reason="length"),
-        ModelTruncatedError,
-        "settled",
-    ),
-    "401": (fakes.error(401), ModelMisconfiguredError, "released"),
-    "404": (fakes.error(404), ModelMisconfiguredError, "released"),
-    "302": (
-        fakes.error(302, Location="http://x/"),
-        ModelMisconfiguredError,
-        "released",
-    ),
-    "400": (fakes.error(400), ModelError, "released"),
-    "413": (fakes.error(413), ModelError, "released"),
-}
-
-
-@pytest.mark.parametrize(
-    ("answer", "error", "outcome"), UNUSABLE.values(), ids=UNUSABLE.keys()
-)
-def test_each_unusable_answer_has_its_error_and_its_charge(
-    model: FakeModel,
-    meter: MemoryMeter,
-    answer: Answer,
-    error: type[ModelError],
-    outcome: str,
-) -> None:
-    model.will(answer)
-
-    with pytest.raises(ModelError) as caught:
-        ask(meter)
-
-    assert type(caught.value) is error
-    assert not caught.value.is_transient
-    assert meter.outcomes == [outcome]
-    assert len(model.requests) == 1
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        fakes.error(400, "response_format is not supported"),
-        fakes.error(422, "extra field"),
-        fakes.error(404, "json_schema: no such feature"),
-        fakes.error(500, "does not match the expected peg-native format"),
-        fakes.error(500, "Input should be 'text' or 'json_object'"),
-    ],
-    ids=["400", "422", "404", "llama.cpp", "llama-cpp-python"],
-)
-def test_a_format_the_server_cannot_do_is_told_apart(
-    model: FakeModel, meter: MemoryMeter, answer: Answer
-) -> None:
-    model.will(answer)
-
-    with pytest.raises(ModelFormatError):
-        ask(meter, json_schema=SCHEMA)
-
-    assert len(model.requests) == 1
-    assert meter.outcomes == ["released"]
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        None,
-        {"prompt_tokens": -5, "completion_tokens": -1},
-        {"prompt_tokens": 10**9, "completion_tokens": 10**9},
-        {"prompt_tokens": None, "completion_tokens": "many"},
-        {"prompt_tokens": True, "completion_tokens": 0},
-        "none of your business",
-    ],
-    ids=["none", "negative", "huge", "other types", "zero", "text"],
-)
-def test_usage_that_is_missing_or_absurd_is_estimated_at_the_bound(
-    model: FakeModel, meter: MemoryMeter, usage: Any
-) -> None:
-    model.will(fakes.completion("Three.", usage=usage))
-
-    answer = ask(meter)
-
-    assert answer.usage.is_estimated
-    assert answer.usage.input_tokens == meter.calls[0].input_tokens
-    assert answer.usage.output_tokens == meter.calls[0].output_tokens
-
-
-def test_cached_tokens_are_noted_and_no_more_than_the_prompt(
-    model: FakeModel, meter: MemoryMeter
-) -> None:
-    usage = {"prompt_tokens": 30, "completion_tokens": 5}
-    details = {"prompt_tokens_details": {"cached_tokens": 40}}
-    model.will(fakes.completion("Three.", usage=usage | details))
-
-    assert ask(meter).usage.cached_tokens == 30
 
 
 @pytest.mark.parametrize(
@@ -433,6 +258,37 @@ def test_a_resumed_attempt_gets_the_recorded_answer(
     assert len(model.requests) == 1
 
 
+def test_one_answer_is_replayed_once(model: FakeModel, meter: MemoryMeter) -> None:
+    model.will(fakes.error(503), fakes.completion("First."), fakes.completion("Then."))
+    ask(meter)
+    meter.next_attempt()
+
+    texts = [ask(meter).text, ask(meter).text]
+
+    assert texts == ["First.", "Then."]
+    assert len(model.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"purpose": "judging"},
+        {"temperature": 0.7},
+        {"max_output_tokens": 201},
+        {"json_schema": SCHEMA},
+        {"messages": PROMPT[1:]},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_question_is_not_answered_by_a_record(
+    model: FakeModel, meter: MemoryMeter, other: dict[str, Any]
+) -> None:
+    ask(meter)
+    meter.next_attempt()
+
+    assert not ask(meter, **other).is_replayed
+
+
 def test_a_recorded_refusal_stays_a_refusal(
     model: FakeModel, meter: MemoryMeter
 ) -> None:
@@ -471,6 +327,53 @@ def test_without_an_address_or_a_price_nothing_is_called(
         ask(meter)
 
     assert meter.calls == []
+
+
+def test_an_identity_names_models_and_addresses_and_no_key(settings: Any) -> None:
+    one = {"name": "a", "base_url": "http://h/v1", "model": "m", "api_key": "secret"}
+    settings.OCTOLLM_LLM_PROVIDERS = [one, one | {"name": "b", "model": "n"}]
+
+    assert identity("planning") == "m at http://h/v1, n at http://h/v1"
+
+
+def test_settings_that_cannot_be_read_are_an_error_when_asked(
+    settings: Any, meter: MemoryMeter
+) -> None:
+    settings.OCTOLLM_LLM_PROVIDERS = [{"name": "a"}]
+
+    assert is_configured()
+    with pytest.raises(ModelMisconfiguredError, match="check"):
+        ask(meter)
+
+
+def test_the_library_is_only_loaded_by_a_call() -> None:
+    script = (
+        "import django; django.setup()\nimport sys\n"
+        "from arms import llm\nfrom planner import planning\n"
+        "print([name for name in ('openai', 'httpx2') if name in sys.modules])"
+    )
+
+    printed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert printed.strip() == "[]"
+
+
+def test_a_forked_process_has_a_client_of_its_own(
+    model: FakeModel, meter: MemoryMeter
+) -> None:
+    ask(meter)
+    (provider,) = providers_for("planning")
+    mine = id(client_of(provider))
+
+    child = os.fork()
+    if child == 0:
+        os._exit(id(client_of(provider)) == mine)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert id(client_of(provider)) == mine
 
 
 def test_it_is_configured_by_address_and_name(settings: Any) -> None:

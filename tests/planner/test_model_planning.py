@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from octollm.errors import (
     BudgetBusyError,
@@ -23,13 +25,13 @@ from octollm.errors import (
     ModelTruncatedError,
     ModelUnavailableError,
 )
-from octollm.resilience import outbound
 from planner.plan import Plan
 from planner.planning import make_plan
 from planner.prompts import MAX_SHAPE, PROMPT_VERSION, shape_of
 from tests import fakes
 from tests.fakes import Answer, FakeModel
 from tests.ledgers import MemoryMeter, make_services
+from tests.models import formats, model_in_settings
 from tests.planner.cases import REVIEWS, make_contract
 
 # No recipe fits it, so what the model does decides.
@@ -37,12 +39,9 @@ OPEN_GOAL = "Prepare the product reviews for the board meeting"
 
 
 @pytest.fixture
-def model(settings: Any) -> Iterator[FakeModel]:
-    with FakeModel() as fake:
-        settings.OCTOLLM_LLM_BASE_URL = fake.base_url
-        settings.OCTOLLM_LLM_MODEL = "fake-model"
+def model(settings: Any, db: None) -> Iterator[FakeModel]:
+    with model_in_settings(settings) as fake:
         yield fake
-        outbound.shutdown()
 
 
 def model_step(step_id: str, capability: str = "sentiment", **fields: Any) -> Any:
@@ -189,41 +188,83 @@ def test_a_plan_that_stays_wrong_is_refused_with_all_violations(
 
 
 REFUSED_FORMATS = {
-    "schema refused with 400": ({"json_schema": fakes.error(400)}, "json_object"),
-    "schema refused with 500": (
-        {"json_schema": fakes.error(500, "json_schema: Input should be 'text'")},
-        "json_object",
-    ),
-    "no JSON mode either": (
-        {"json_schema": fakes.error(400), "json_object": fakes.error(422)},
-        None,
-    ),
-    "schema ignored": ({}, "json_schema"),
+    "schema refused with 400": {"json_schema": fakes.error(400)},
+    "schema refused with 500": {
+        "json_schema": fakes.error(500, "json_schema: Input should be 'text'")
+    },
 }
 
 
 @pytest.mark.parametrize(
-    ("unsupported", "settled_on"),
-    REFUSED_FORMATS.values(),
-    ids=list(REFUSED_FORMATS.keys()),
+    "unsupported", REFUSED_FORMATS.values(), ids=list(REFUSED_FORMATS.keys())
 )
-def test_each_server_settles_on_a_format_it_takes(
-    model: FakeModel, unsupported: dict[str, Answer], settled_on: str | None
+def test_a_server_without_schemas_is_asked_for_any_json(
+    model: FakeModel, unsupported: dict[str, Answer]
 ) -> None:
     meter = MemoryMeter()
     model.unsupported = unsupported
-    model.will(fakes.completion("no plan"), fakes.completion(GOOD))
+    model.will(fakes.completion("{}"), fakes.completion(GOOD))
 
     planned(meter)
 
-    formats = [
-        (request.body.get("response_format") or {}).get("type")
-        for request in model.requests
-    ]
     # The re-ask does not climb the ladder again.
-    assert formats[-2:] == [settled_on, settled_on]
-    assert meter.outcomes.count("settled") == 2
-    assert "held" not in meter.outcomes
+    assert formats(model) == ["json_schema", "json_object", "json_object"]
+    assert meter.outcomes == ["released", "settled", "settled"]
+
+
+def test_a_server_without_json_is_asked_for_text(model: FakeModel) -> None:
+    model.unsupported = {
+        "json_schema": fakes.error(400),
+        "json_object": fakes.error(422),
+    }
+    model.will(fakes.completion(GOOD))
+
+    planned()
+
+    assert formats(model) == ["json_schema", "json_object", None]
+
+
+def test_a_server_that_ignores_the_schema_is_asked_for_text(model: FakeModel) -> None:
+    model.will(fakes.completion("Here is my plan."), fakes.completion(GOOD))
+
+    planned()
+
+    assert formats(model) == ["json_schema", None]
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([GOOD], "valid"),
+        (["{}", GOOD], "corrected"),
+        (["{}", "{}"], "invalid"),
+    ],
+    ids=["valid", "corrected", "invalid"],
+)
+def test_plans_are_counted_by_rung_and_outcome(
+    model: FakeModel, answers: list[str], outcome: str
+) -> None:
+    labels = {"source": "model", "rung": "json_schema", "outcome": outcome}
+    name = "octollm_plans_total"
+    before = REGISTRY.get_sample_value(name, labels) or 0.0
+    model.will(*map(fakes.completion, answers))
+
+    with contextlib.suppress(InvalidPlanError):
+        planned()
+
+    assert REGISTRY.get_sample_value(name, labels) == before + 1
+
+
+def test_a_correction_that_could_not_come_in_time_is_not_asked_for(
+    model: FakeModel, settings: Any
+) -> None:
+    settings.OCTOLLM_PLAN_TIMEOUT_S = 1.0
+    model.default = fakes.slow(0.6, fakes.completion("{}"))
+
+    with pytest.raises(InvalidPlanError):
+        planned()
+
+    assert len(model.requests) == 1
 
 
 def test_a_cut_off_plan_is_never_taken_and_gets_more_room(model: FakeModel) -> None:

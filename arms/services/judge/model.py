@@ -14,12 +14,7 @@ from arms.answers import Completion
 from arms.contract import ArmServices
 from arms.llm import Message
 from arms.services.judge.verdicts import Ruling, clip, not_checked
-from octollm.errors import (
-    BudgetBusyError,
-    BudgetExceededError,
-    ModelError,
-    ModelFormatError,
-)
+from octollm.errors import BudgetBusyError, BudgetExceededError, ModelError
 from octollm.types import JSONObject, JSONValue
 
 logger = logging.getLogger(__name__)
@@ -97,13 +92,13 @@ def judge_with_model(
         DeadlineExceededError: the time is over.
         CallCancelledError: somebody asked to stop.
     """
-    if not questions or not llm.is_configured():
+    if not questions or not llm.is_configured("judging"):
         return {}
     shown = json.dumps(result, ensure_ascii=False)
     if len(shown) > _MAX_RESULT_CHARACTERS:
         return _unchecked(questions, "The result is too long for the model to judge.")
     try:
-        completion = _complete(_prompt(questions, shown), services)
+        completion = _ask(_prompt(questions, shown), services)
     except BudgetBusyError:
         raise
     except (ModelError, BudgetExceededError) as error:
@@ -113,29 +108,15 @@ def judge_with_model(
     return _read(completion.text, questions, model=completion.model)
 
 
-def _complete(messages: list[Message], services: ArmServices) -> Completion:
-    """Ask for the schema, then for any JSON, then for text: servers differ."""
-    for schema in (_SCHEMA, llm.ANY_OBJECT):
-        try:
-            return _ask(messages, services, schema)
-        except ModelFormatError:
-            continue
-    return _ask(messages, services, None)
-
-
-def _ask(
-    messages: list[Message],
-    services: ArmServices,
-    schema: Mapping[str, JSONValue] | None,
-) -> Completion:
-    """Ask once in one form."""
+def _ask(messages: list[Message], services: ArmServices) -> Completion:
+    """Ask once, in the strictest form that the server takes."""
     return llm.complete(
         messages,
         purpose="judging",
         services=services,
         max_output_tokens=_MAX_OUTPUT_TOKENS,
         temperature=0.0,
-        json_schema=schema,
+        json_schema=_SCHEMA,
     )
 
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from arms.services.judge.arm import JudgeArm
-from octollm.resilience import outbound
 from tests import fakes
 from tests.arms.services.requests import make_request
 from tests.fakes import FakeModel
 from tests.ledgers import MemoryMeter, make_services
 
 RESULT = {"summary": "The kettle is loved.", "coverage": 0.9}
-
-
-@pytest.fixture
-def model(settings: Any) -> Iterator[FakeModel]:
-    with FakeModel() as fake:
-        settings.OCTOLLM_LLM_BASE_URL = fake.base_url
-        settings.OCTOLLM_LLM_MODEL = "fake-model"
-        settings.OCTOLLM_LLM_API_KEY = "key-of-tests"
-        yield fake
-        outbound.shutdown()
 
 
 def judge(
@@ -190,4 +178,22 @@ def test_a_result_too_long_for_the_model_is_not_judged_in_part(
 
     assert verdict["verdict"] == "not_checked"
     assert "too long" in verdict["evidence"]
+    assert model.requests == []
+
+
+def test_judging_may_have_a_model_of_its_own(model: FakeModel, settings: Any) -> None:
+    settings.OCTOLLM_LLM_MODEL_JUDGING = "large"
+
+    judge("Friendly tone")
+
+    assert model.requests[0].body["model"] == "large"
+
+
+def test_without_a_model_for_judging_nothing_is_asked(
+    model: FakeModel, settings: Any
+) -> None:
+    settings.OCTOLLM_LLM_MODEL = ""
+    settings.OCTOLLM_LLM_MODEL_PLANNING = "m"
+
+    assert judge("Friendly tone")[0]["verdict"] == "not_checked"
     assert model.requests == []
