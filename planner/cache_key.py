@@ -54,8 +54,7 @@ def parts_of(
     return {
         "version": KEY_VERSION,
         "mode": "model",
-        "prompt": _prompt_parts(catalogue),
-        "catalogue": [_plain(spec) for spec in catalogue],
+        "frame": _frame.fingerprint_of(catalogue),
         "model": _identity(),
         "sampling": [TEMPERATURE, MAX_OUTPUT_TOKENS],
         "documents": documents,
@@ -81,6 +80,27 @@ def _contract_parts(contract: PlanningContract) -> JSONObject:
     }
 
 
+class _Frame:
+    """What stays the same from request to request: the prompt's words and the arms.
+
+    Its fingerprint is kept as long as the catalogue is made of the same objects: it
+    takes longer than all the rest of a hit.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[ArmSpec, ...], str] = ((), "")
+
+    def fingerprint_of(self, catalogue: Sequence[ArmSpec]) -> str:
+        # One read and one write, so that threads may meet here.
+        specs, known = self._known
+        if not known or [*map(id, specs)] != [*map(id, catalogue)]:
+            known = fingerprint(_frame_parts(catalogue), purpose="plan-cache-frame")
+            self._known = (tuple(catalogue), known)
+        return known
+
+
+_frame = _Frame()
+
 # The prompt of this contract is what a prompt says whatever is asked for.
 _NOTHING = PlanningContract(
     task_id=UUID(int=0),
@@ -92,13 +112,14 @@ _NOTHING = PlanningContract(
 )
 
 
-def _prompt_parts(catalogue: Sequence[ArmSpec]) -> JSONObject:
+def _frame_parts(catalogue: Sequence[ArmSpec]) -> JSONObject:
     """Return the prompt's words too: somebody may forget to change the version."""
     messages = plan_prompt(_NOTHING, catalogue)
     return {
         "version": PROMPT_VERSION,
         "messages": [[message.role, message.content] for message in messages],
         "schema": plan_schema(catalogue),
+        "catalogue": [_plain(spec) for spec in catalogue],
     }
 
 
