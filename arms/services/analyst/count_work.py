@@ -15,10 +15,13 @@ from arms.services.analyst.analysis import (
 from arms.services.analyst.bounds import fitting
 from arms.services.analyst.concealing import around
 from arms.services.analyst.dates import FoundDate, find_dates
-from arms.services.analyst.frequency import MAX_WORDS, find_frequent
+from arms.services.analyst.frequency import MAX_WORDS, Frequencies, find_frequent
 from arms.services.analyst.terms import WORDS_METHOD, Terms, quoted
-from arms.services.analyst.texts import MAX_ITEMS, Check, in_batches, read_texts
+from arms.services.analyst.texts import MAX_ITEMS, Check, Texts, in_batches, read_texts
 from octollm.types import JSONObject, JSONValue
+
+_LONGEST_SENTENCE = 300
+_ENDS = (". ", "! ", "? ", "\n")
 
 
 def _frequency(given: JSONObject, check: Check) -> Analysis:
@@ -30,17 +33,7 @@ def _frequency(given: JSONObject, check: Check) -> Analysis:
     found = find_frequent(
         texts.texts, Terms(terms) if terms else None, size=size, check=check
     )
-    most = len(found.terms) if terms else limit
-    listed: list[JSONValue] = [
-        {
-            "term": each.term,
-            "count": each.count,
-            "texts": each.text_count,
-            "share": round(each.count / max(1, found.word_count), 6),
-        }
-        for each in found.terms[:most]
-    ]
-    shown: list[JSONValue] = list(fitting(listed, most=MAX_ITEMS))
+    shown = _shown(found, most=len(found.terms) if terms else limit)
     coverage = round(found.coverage, 4)
     output: JSONObject = {
         "frequencies": shown,
@@ -66,6 +59,24 @@ def _frequency(given: JSONObject, check: Check) -> Analysis:
     )
 
 
+def _shown(found: Frequencies, *, most: int) -> list[JSONValue]:
+    """Return the terms in the form of the catalogue, as many as fit."""
+    return list(
+        fitting(
+            (
+                {
+                    "term": each.term,
+                    "count": each.count,
+                    "texts": each.text_count,
+                    "share": round(each.count / max(1, found.word_count), 6),
+                }
+                for each in found.terms[:most]
+            ),
+            most=MAX_ITEMS,
+        )
+    )
+
+
 def _timeline(given: JSONObject, check: Check) -> Analysis:
     """Put the dates of texts in order, each with its sentence."""
     texts = read_texts(given.get("texts"))
@@ -81,17 +92,8 @@ def _timeline(given: JSONObject, check: Check) -> Analysis:
                 found.append((each.iso, place, each))
     found.sort(key=lambda event: (event[0], event[1], event[2].start))
     events: list[JSONValue] = [
-        {
-            "date": iso,
-            "value": each.value,
-            "index": texts.indexes[place],
-            "start": each.start,
-            "end": each.end,
-            "sentence": around(
-                texts.texts[place], *_sentence(texts.texts[place], each), reach=0
-            ),
-        }
-        for iso, place, each in in_batches(found[:MAX_ITEMS], check=check, size=50)
+        _event(texts, place, each)
+        for _, place, each in in_batches(found[:MAX_ITEMS], check=check, size=50)
     ]
     output: JSONObject = {
         "events": events,
@@ -112,8 +114,17 @@ def _timeline(given: JSONObject, check: Check) -> Analysis:
     return Analysis(output=output, confidence=None, reason=reason)
 
 
-_LONGEST_SENTENCE = 300
-_ENDS = (". ", "! ", "? ", "\n")
+def _event(texts: Texts, place: int, found: FoundDate) -> JSONObject:
+    """Return the form of the catalogue."""
+    text = texts.texts[place]
+    return {
+        "date": found.iso,
+        "value": found.value,
+        "index": texts.indexes[place],
+        "start": found.start,
+        "end": found.end,
+        "sentence": around(text, *_sentence(text, found), reach=0),
+    }
 
 
 def _sentence(text: str, found: FoundDate) -> tuple[int, int]:

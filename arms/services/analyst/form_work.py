@@ -43,13 +43,7 @@ def _text_statistics(given: JSONObject, check: Check) -> Analysis:
         found = words(text)
         unique.update(found)
         paragraphs += sum(1 for _ in SPLITTERS["paragraphs"](text))
-        counts.append(
-            {
-                "characters": len(text),
-                "words": len(found),
-                "sentences": len(sentences(text)),
-            }
-        )
+        counts.append(_counts(text, len(found)))
     totals = {name: sum(each[name] for each in counts) for name in counts[0]}
     items: list[JSONValue] = [
         _item(index, each) for index, each in zip(texts.indexes, counts, strict=True)
@@ -79,6 +73,14 @@ def _text_statistics(given: JSONObject, check: Check) -> Analysis:
         ),
     }
     return Analysis(output=output, confidence=1.0, reason=_EXACT)
+
+
+def _counts(text: str, word_count: int) -> dict[str, int]:
+    return {
+        "characters": len(text),
+        "words": word_count,
+        "sentences": len(sentences(text)),
+    }
 
 
 def _item(index: int, counts: Mapping[str, int]) -> JSONObject:
@@ -151,9 +153,7 @@ def _checksum(given: JSONObject, check: Check) -> Analysis:
             {
                 "index": index,
                 "sha256": digest if is_whole else None,
-                "characters": len(text),
-                "bytes": len(content),
-                "lines": len(text.splitlines()),
+                **_sizes(text, content),
             }
         )
     coverage = 1 - hidden / len(items)
@@ -177,6 +177,14 @@ def _checksum(given: JSONObject, check: Check) -> Analysis:
     }
     reason = "Exact; the share of the texts that hold no concealed value."
     return Analysis(output=output, confidence=coverage, reason=reason)
+
+
+def _sizes(text: str, content: bytes) -> JSONObject:
+    return {
+        "characters": len(text),
+        "bytes": len(content),
+        "lines": len(text.splitlines()),
+    }
 
 
 FORM_WORK: Mapping[str, Work] = {

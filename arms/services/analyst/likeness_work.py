@@ -9,7 +9,7 @@ from arms.services.analyst import differences, duplicates
 from arms.services.analyst.analysis import Analysis, Work, remarks
 from arms.services.analyst.bounds import as_texts, fitting
 from arms.services.analyst.compare import read_units
-from arms.services.analyst.texts import MAX_ITEMS, Check, read_texts
+from arms.services.analyst.texts import MAX_ITEMS, Check, Texts, read_texts
 from octollm.errors import ArmInputError
 from octollm.types import JSONObject, JSONValue
 
@@ -30,24 +30,12 @@ def _deduplicate_texts(given: JSONObject, check: Check) -> Analysis:
         if place not in repeats
     ]
     listed, is_cut = as_texts(kept, count=len(kept), most=MAX_ITEMS)
-    groups: defaultdict[int, list[JSONValue]] = defaultdict(list)
-    for each in result.found:
-        groups[texts.indexes[each.kept]].append(
-            {"index": texts.indexes[each.place], "similarity": each.similarity}
-        )
-    written: list[JSONValue] = [
-        {"kept": index, "duplicates": members[:MAX_ITEMS]}
-        for index, members in sorted(groups.items())
-    ]
-    shown: list[JSONValue] = list(fitting(written, most=MAX_ITEMS))
     exact = sum(each.is_exact for each in result.found)
     coverage = result.compared_count / len(texts.texts)
     output: JSONObject = {
         "texts": listed,
         "texts_cut": is_cut,
-        "groups": shown,
-        "groups_cut": len(shown) < len(groups)
-        or any(len(members) > MAX_ITEMS for members in groups.values()),
+        **_groups(texts, result),
         "exact_count": exact,
         "near_count": len(result.found) - exact,
         "kept_count": len(kept),
@@ -67,6 +55,22 @@ def _deduplicate_texts(given: JSONObject, check: Check) -> Analysis:
     }
     reason = "The share of the texts that were compared run by run."
     return Analysis(output=output, confidence=coverage, reason=reason)
+
+
+def _groups(texts: Texts, result: duplicates.Duplicates) -> JSONObject:
+    """Return what repeats what, by the numbers that the texts have in the input."""
+    groups: defaultdict[int, list[JSONValue]] = defaultdict(list)
+    for each in result.found:
+        groups[texts.indexes[each.kept]].append(
+            {"index": texts.indexes[each.place], "similarity": each.similarity}
+        )
+    written: list[JSONValue] = [
+        {"kept": index, "duplicates": members[:MAX_ITEMS]}
+        for index, members in sorted(groups.items())
+    ]
+    shown: list[JSONValue] = list(fitting(written, most=MAX_ITEMS))
+    is_long = any(len(members) > MAX_ITEMS for members in groups.values())
+    return {"groups": shown, "groups_cut": is_long or len(shown) < len(groups)}
 
 
 def _similarity(given: JSONObject) -> float:
