@@ -15,8 +15,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
+from arms import llm
 from arms.contract import ArmSpec
 from octollm.types import JSONObject, JSONValue
 from planner.model_planning import MAX_OUTPUT_TOKENS, TEMPERATURE
@@ -55,7 +54,7 @@ def parts_of(
         "version": KEY_VERSION,
         "mode": "model",
         "frame": _frame.fingerprint_of(catalogue),
-        "model": _identity(),
+        "model": llm.identity("planning"),
         "sampling": [TEMPERATURE, MAX_OUTPUT_TOKENS],
         "documents": documents,
         "contract": _contract_parts(contract),
@@ -121,11 +120,6 @@ def _frame_parts(catalogue: Sequence[ArmSpec]) -> JSONObject:
         "schema": plan_schema(catalogue),
         "catalogue": [_plain(spec) for spec in catalogue],
     }
-
-
-def _identity() -> str:
-    """Return which model answers, and where."""
-    return f"{settings.OCTOLLM_LLM_BASE_URL} {settings.OCTOLLM_LLM_MODEL}"
 
 
 def _one_line(text: str) -> str:

@@ -53,7 +53,7 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
         CallCancelledError: somebody asked to stop.
     """
     arms = catalogue()
-    if not llm.is_configured():
+    if not llm.is_configured("planning"):
         return plan_by_recipe(contract, arms)
     shared = SharedPlanning(contract=contract, catalogue=arms, services=services)
     try:
