@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -201,6 +202,31 @@ def test_the_environment_is_read_at_start(tmp_path: Path) -> None:
     ).stdout
 
     assert printed.strip() == str([("one", KEY)])
+
+
+def worked_examples() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text()
+    return re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", worked_examples())
+def test_each_worked_example_can_be_set(
+    settings: Any, tmp_path: Path, example: str
+) -> None:
+    (tmp_path / "key").write_text(KEY)
+    listed = json.loads(
+        re.sub(r'"/run/secrets/[^"]+"', json.dumps(str(tmp_path / "key")), example)
+    )
+    settings.OCTOLLM_LLM_KEYS = dict.fromkeys(re.findall(r"\w+_KEY", example), KEY)
+
+    assert complaints(settings, listed) == []
+    assert dearest_price("planning").input_per_million >= 0
+
+
+def test_there_is_an_example_for_each_server() -> None:
+    named = {entry["name"] for each in worked_examples() for entry in json.loads(each)}
+
+    assert named >= {"openai", "anthropic", "litellm", "ollama", "vllm", "llama"}
 
 
 class TestDearestPrice:
