@@ -93,6 +93,9 @@ class Capability:
             what later steps may refer to.
         cost_usd: what one call costs by the catalogue.
         seconds: what one call takes by the catalogue.
+        synonyms: other names that plans use for it.
+        uses: what it needs beside its input, so that constraints such as "No network"
+            can be kept: ``model``, ``network``, ``code`` (it runs code) or ``tools``.
     """
 
     name: str
@@ -101,6 +104,8 @@ class Capability:
     output_schema: Mapping[str, JSONValue]
     cost_usd: Decimal = Decimal(0)
     seconds: float = 1.0
+    synonyms: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,27 @@
-"""Which arms there are: the catalogue, and the arms of this process."""
+"""Which arms there are: the catalogue, the arms of this process, and who is away."""
 
 from __future__ import annotations
 
-from functools import cache
+import logging
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cache, lru_cache
 
 from django.conf import settings
+from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
 from arms.contract import Arm, ArmSpec
+from arms.registry_models import ArmInstance
 from octollm.errors import ArmUnavailableError
+
+logger = logging.getLogger(__name__)
+
+# How long a process takes an answer for the present.
+FRESH_S = 5.0
+# What was found longer ago says nothing any more: nobody looks after it.
+KNOWN_FOR = timedelta(seconds=60)
 
 
 @cache
@@ -32,3 +45,34 @@ def get_arm(name: str) -> Arm:
         return _arms()[name]
     except KeyError:
         raise ArmUnavailableError(f"No arm {name} runs here.", arm_name=name) from None
+
+
+def away() -> Mapping[str, str]:
+    """Return the arms that cannot be had now, each with the reason; ≤ 5 s old.
+
+    An arm is away when its last checks say so of every place where it runs. One of
+    which nothing is known is not, and none is when the database cannot tell.
+    """
+    return _away_during(int(time.monotonic() // FRESH_S))
+
+
+def forget_away() -> None:
+    """Look again at once."""
+    _away_during.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _away_during(_period: int) -> Mapping[str, str]:
+    down = ArmInstance.State.DOWN
+    try:
+        rows = list(
+            ArmInstance.objects.values_list("arm_id", "state", "detail").exclude(
+                state=down, checked_at__lt=Now() - KNOWN_FOR
+            )
+        )
+    except Exception:
+        # Plans that name an arm which is down are better than no plans.
+        logger.exception("which arms are away could not be read")
+        return {}
+    here = {arm for arm, state, _ in rows if state != down}
+    return {arm: detail for arm, state, detail in rows if arm not in here}

@@ -245,6 +245,8 @@ OCTOLLM_ARMS = [
     "arms.services.judge.arm.JudgeArm",
     *env.list("OCTOLLM_EXTRA_ARMS", []),
 ]
+# JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
+OCTOLLM_PLAN_POLICY = env.str("OCTOLLM_PLAN_POLICY", "")
 
 # Models (optional): any servers that speak OpenAI's chat completions -----------------
 # Either a list of providers in order of preference (a secret, as it may hold keys), or

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from arms.contract import ArmSpec, Capability
 from octollm.types import JSONObject, JSONValue
+from planner.estimates import Estimate, estimate
+from planner.grants import Grants
+from planner.observed import Observations
 from planner.plan import PlanningContract, Source, reference, reference_path
 
 
@@ -42,19 +45,41 @@ class Candidate:
 
 @dataclass(kw_only=True)
 class Compilation:
-    """One run of the compiler: what it reads, and what it has found so far."""
+    """One run of the compiler: what it reads, and what it has found so far.
+
+    Attributes:
+        specs: the catalogue by name.
+        observations: what steps took before.
+        policy: what the operator lets plans use.
+        context_faults: what is wrong with a place in the context as a certain input.
+    """
 
     contract: PlanningContract
     specs: Mapping[str, ArmSpec]
     source: Source
+    observations: Observations = field(default_factory=dict)
+    policy: Grants = field(default_factory=Grants)
     steps: list[Candidate] = field(default_factory=list)
     result: dict[str, JSONValue] = field(default_factory=dict)
     repairs: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    context_faults: dict[tuple[str, ...], str | None] = field(default_factory=dict)
 
     def refuse(self, rule: str, sentence: str) -> None:
         """Record that a rule is broken; ``rule`` is its id, such as ``P003``."""
         self.violations.append(f"{rule}: {sentence}")
+
+    def note(self, repair: str, sentence: str) -> None:
+        """Record what was mended or should be known; its id is such as ``R003``."""
+        self.repairs.append(f"{repair}: {sentence}")
+
+    def estimate(self, step: Candidate) -> Estimate:
+        """Return what a step is expected to need; nothing while its arm is unknown."""
+        return self.estimate_of(step.arm, step.offer) if step.offer else Estimate()
+
+    def estimate_of(self, arm: str, offer: Capability) -> Estimate:
+        """Return what one call of an arm's capability is expected to need."""
+        return estimate(offer, self.observations.get((arm, offer.name)))
 
     def step(self, step_id: str) -> Candidate | None:
         """Return the first step of that id, or nothing."""
@@ -64,6 +89,16 @@ class Compilation:
         """Return the steps that no other depends on."""
         used = {parent for step in self.steps for parent in step.depends_on}
         return [step for step in self.steps if step.step_id not in used]
+
+
+def clip(text: str, limit: int = 60) -> str:
+    """Return the start of a text that somebody else wrote, to quote it."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+def plain(name: str) -> str:
+    """Return a name as it is compared: "Data-Analyst" is data_analyst."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def rewrite(value: JSONValue, change: Callable[[str], str]) -> JSONValue:

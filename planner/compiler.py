@@ -2,26 +2,34 @@
 
 Plans of models, recipes, callers and the cache all pass here. Every broken rule is
 reported at once; what has only one meaning is mended and recorded; what costs time
-and money is computed from the catalogue, never taken from the proposal.
+and money is computed from the catalogue and from what was observed, never taken from
+the proposal. ``rulebook.py`` lists the rules; compiling a compiled plan again changes
+nothing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from decimal import Decimal
 
 from arms.contract import ArmSpec
 from octollm.errors import InvalidPlanError
 from octollm.types import JSONValue
-from planner import rules
+from planner import budget, dataflow, permissions, rules
 from planner.candidate import Candidate, Compilation
 from planner.criteria import serve_criteria
 from planner.draft import PlanDraft, StepDraft
+from planner.grants import policy
+from planner.observed import observations
 from planner.optimiser import optimise
 from planner.plan import Plan, PlannedStep, PlanningContract, Source, reference
 from planner.repairs import mend
 
 MAX_DESCRIPTION = 500
+# Of the JSON of all steps and the result; a context has 50,000 at most.
+MAX_PLAN_CHARACTERS = 200_000
+# More would not be read; mending these shows the rest.
+MAX_VIOLATIONS = 50
 
 
 def compile_plan(
@@ -33,6 +41,12 @@ def compile_plan(
 ) -> Plan:
     """Return the plan that ``draft`` proposes, mended and priced.
 
+    Args:
+        draft: what is proposed; nothing in it is trusted.
+        contract: what is wanted, which arms are away, what the task was granted.
+        catalogue: all arms there are, those that are away too.
+        source: who made the draft.
+
     Raises:
         InvalidPlanError: rules are broken; it carries one sentence per breach, each
             starting with the rule's id, fit to be shown to a person or a model.
@@ -41,49 +55,79 @@ def compile_plan(
         contract=contract,
         specs={spec.name: spec for spec in catalogue},
         source=source,
+        observations=observations(),
+        policy=policy(),
         result=dict(draft.result),
         repairs=list(draft.notes),
     )
-    for step in draft.steps:
-        work.steps.append(_candidate(work, step))
+    _check_size(draft)
+    work.steps = [_candidate(work, step) for step in draft.steps]
     mend(work)
     _check(work)
     if not work.violations:
         optimise(work)
         _fill_result(work)
-    _check_budget(work)
-    if work.violations:
-        raise InvalidPlanError(violations=tuple(dict.fromkeys(work.violations)))
+    budget.check_budget(work)
+    _raise_violations(work.violations)
+    budget.warn_of_time(work)
     return _plan(work, draft)
 
 
+def _check_size(draft: PlanDraft) -> None:
+    """P023: the one rule that stops, because the others would take long."""
+    steps: list[JSONValue] = [
+        [step.step_id, [*step.depends_on], step.input, [*step.criteria]]
+        for step in draft.steps
+    ]
+    size = len(json.dumps([steps, draft.result]))
+    if size > MAX_PLAN_CHARACTERS:
+        _raise_violations(
+            [
+                f"P023: The plan has {size} characters, {MAX_PLAN_CHARACTERS} are the "
+                "limit; refer to values in the context instead of repeating them."
+            ]
+        )
+
+
+def _raise_violations(violations: Sequence[str]) -> None:
+    found = tuple(dict.fromkeys(violations))
+    if len(found) > MAX_VIOLATIONS:
+        more = len(found) - MAX_VIOLATIONS
+        found = (
+            *found[:MAX_VIOLATIONS],
+            f"P024: {more} more rules are broken; mend these first.",
+        )
+    if found:
+        raise InvalidPlanError(violations=found)
+
+
 def _candidate(work: Compilation, step: StepDraft) -> Candidate:
-    for field, value in (("arm", step.arm), ("capability", step.capability)):
-        if not isinstance(value, str) or not value.strip():
-            work.refuse(
-                "P014",
-                f"step “{step.step_id}”: “{field}” must be a name, written literally.",
-            )
-    return Candidate(
+    candidate = Candidate(
         step_id=step.step_id,
-        description=step.description.strip()[:MAX_DESCRIPTION],
-        arm=step.arm if isinstance(step.arm, str) else "",
-        capability=step.capability if isinstance(step.capability, str) else "",
+        description=step.description.strip()[:MAX_DESCRIPTION].rstrip(),
+        arm=step.arm.strip() if isinstance(step.arm, str) else "",
+        capability=step.capability.strip() if isinstance(step.capability, str) else "",
         depends_on=list(step.depends_on),
         input=dict(step.input),
         criteria=sorted(set(step.criteria)),
     )
+    for name, value in (("arm", step.arm), ("capability", step.capability)):
+        # What is left blank may still be found out; a reference never.
+        if not isinstance(value, str | None):
+            rules.refuse_unwritten(work, candidate, name)
+    return candidate
 
 
 def _check(work: Compilation) -> None:
     rules.check_structure(work)
     for step in work.steps:
         rules.check_arm(work, step)
-        rules.check_references(work, step)
-        rules.check_input(work, step)
+        dataflow.check_references(work, step)
+        dataflow.check_input(work, step)
         rules.check_criteria(work, step)
-    rules.check_result(work)
+    dataflow.check_result(work)
     rules.check_wishes(work)
+    permissions.check_grants(work)
 
 
 def _fill_result(work: Compilation) -> None:
@@ -93,83 +137,42 @@ def _fill_result(work: Compilation) -> None:
     for step in work.final_steps():
         outputs = step.offer.output_schema.get("properties") if step.offer else None
         for key in outputs if isinstance(outputs, dict) else ():
-            if key not in rules.RESERVED_RESULT_KEYS:
+            if key not in dataflow.RESERVED_RESULT_KEYS:
                 filled: JSONValue = reference(f"steps.{step.step_id}.{key}")
                 work.result.setdefault(key, filled)
 
 
-def _check_budget(work: Compilation) -> None:
-    """P019, P020: the sum of costs and the critical path fit the budget."""
-    contract = work.contract
-    cost = _total_cost(work)
-    if cost > contract.max_cost_usd:
-        work.refuse(
-            "P019",
-            f"The steps cost {cost} USD by the catalogue; the budget is "
-            f"{contract.max_cost_usd} USD. Use fewer or cheaper steps.",
-        )
-    if rules.steps_in_cycles(work.steps):
-        return
-    seconds = _critical_path_s(work)
-    if seconds > contract.max_time_s:
-        work.refuse(
-            "P020",
-            f"The longest chain of steps takes {seconds:g} s by the catalogue; the "
-            f"budget is {contract.max_time_s:g} s. Use fewer steps or a shorter chain.",
-        )
-
-
-def _total_cost(work: Compilation) -> Decimal:
-    costs = (step.offer.cost_usd for step in work.steps if step.offer)
-    return sum(costs, start=Decimal(0))
-
-
-def _critical_path_s(work: Compilation) -> float:
-    """Return the longest chain in seconds; a graph without cycles is expected."""
-    waiting = {step.step_id: step for step in work.steps}
-    ends: dict[str, float] = {}
-    while waiting:
-        ready = [
-            step for step in waiting.values() if ends.keys() >= set(step.depends_on)
-        ]
-        for step in ready:
-            starts = max((ends[parent] for parent in step.depends_on), default=0.0)
-            ends[step.step_id] = starts + _seconds(step)
-            del waiting[step.step_id]
-    return max(ends.values(), default=0.0)
-
-
-def _seconds(step: Candidate) -> float:
-    return step.offer.seconds if step.offer else 0.0
-
-
 def _plan(work: Compilation, draft: PlanDraft) -> Plan:
     unserved = serve_criteria(work)
+    fast, slow, total = budget.total_times_s(work)
     return Plan(
         source=work.source,
         recipe=draft.recipe,
         model=draft.model,
         prompt_version=draft.prompt_version,
-        steps=tuple(_planned(step) for step in work.steps),
+        steps=tuple(_planned(work, step) for step in work.steps),
         result=work.result,
-        repairs=tuple(work.repairs),
-        total_estimated_cost=_total_cost(work),
-        total_estimated_time=_critical_path_s(work),
-        sum_estimated_time=sum(map(_seconds, work.steps)),
+        repairs=tuple(dict.fromkeys(work.repairs)),
+        total_estimated_cost=budget.total_cost(work),
+        total_estimated_time=fast,
+        total_estimated_time_p90=slow,
+        sum_estimated_time=total,
+        grants=permissions.grants_of(work),
         unserved=unserved,
     )
 
 
-def _planned(step: Candidate) -> PlannedStep:
-    offer = step.offer
+def _planned(work: Compilation, step: Candidate) -> PlannedStep:
+    expected = work.estimate(step)
     return PlannedStep(
         step_id=step.step_id,
-        description=step.description or (offer.description if offer else ""),
+        description=step.description or (step.offer.description if step.offer else ""),
         arm=step.arm,
         capability=step.capability,
         depends_on=tuple(step.depends_on),
         input=step.input,
         criteria=tuple(sorted(step.criteria)),
-        estimated_cost=offer.cost_usd if offer else Decimal(0),
-        estimated_time=_seconds(step),
+        estimated_cost=expected.cost_usd,
+        estimated_time=expected.seconds,
+        estimated_time_p90=expected.seconds_p90,
     )

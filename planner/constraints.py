@@ -1,67 +1,88 @@
-"""Constraints that a plan alone can break, in the words people use.
+"""Constraints that a plan alone can break: what they ban, and which arms they allow.
 
 All others ("No PII", "formal tone") speak of the result; the judge checks those.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from planner.candidate import Compilation
+from arms.contract import ArmSpec
+from planner.candidate import Candidate, Compilation, clip, plain
+from planner.constraint_words import Reading, read
+
+# Capabilities that break a ban even if their arm's entry does not say what they use.
+_CAPABILITIES: Mapping[str, frozenset[str]] = {
+    "network": frozenset({"http", "mcp", "web_search"}),
+    "code": frozenset({"shell", "python", "test"}),
+    "tools": frozenset({"shell", "python", "http", "mcp"}),
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ban:
-    """Words of a constraint, and the capabilities that break it."""
-
-    words: re.Pattern[str]
-    capabilities: frozenset[str]
-
-
-_BANS = (
-    _Ban(
-        words=re.compile(
-            r"\b(?:no|without|never use)\b.{0,20}\b(?:network|internet|web|http)\b"
-            r"|\boffline\b",
-            re.IGNORECASE,
-        ),
-        capabilities=frozenset({"http", "mcp", "web_search"}),
-    ),
-    _Ban(
-        words=re.compile(
-            r"\b(?:no|without|never)\b.{0,20}"
-            r"\b(?:code execution|shell|commands?|scripts?|run(?:ning)? code)\b",
-            re.IGNORECASE,
-        ),
-        capabilities=frozenset({"shell", "python", "test"}),
-    ),
-)
-_STEP_LIMIT = re.compile(
-    r"\b(?:at most|max(?:imum)?(?: of)?|no more than|up to) (\d{1,2}) steps?\b",
-    re.IGNORECASE,
-)
+def forbids_model(constraints: Iterable[str]) -> bool:
+    """Tell whether no model may be asked: then recipes have to plan."""
+    return any("model" in read(constraint).bans for constraint in constraints)
 
 
 def broken_constraints(work: Compilation) -> Iterator[str]:
-    """Yield one sentence per constraint that the steps break."""
+    """Yield one sentence per constraint that the steps break, and per step."""
     for constraint in work.contract.constraints:
-        for ban in _BANS:
-            if ban.words.search(constraint):
-                yield from _banned_steps(work, constraint, ban)
-        limit = _STEP_LIMIT.search(constraint)
-        if limit is not None and len(work.steps) > int(limit[1]):
+        reading = read(constraint)
+        if reading == Reading():
+            continue
+        quoted = clip(constraint, 80)
+        for step in work.steps:
+            forbidden = _forbidden(work, reading, step)
+            if forbidden:
+                yield f"{step.name}: the constraint “{quoted}” forbids {forbidden}."
+        if reading.max_steps is not None and len(work.steps) > reading.max_steps:
             yield (
-                f"The constraint “{constraint[:80]}” allows {limit[1]} steps; "
-                f"there are {len(work.steps)}."
+                f"The constraint “{quoted}” allows {reading.max_steps} steps; "
+                f"there are {len(work.steps)}. Use fewer."
             )
 
 
-def _banned_steps(work: Compilation, constraint: str, ban: _Ban) -> Iterator[str]:
-    for step in work.steps:
-        if step.capability in ban.capabilities:
-            yield (
-                f"{step.name}: the constraint “{constraint[:80]}” forbids "
-                f"“{step.capability}”."
-            )
+def allows_arm(work: Compilation, arm: str) -> bool:
+    """Tell whether no constraint rules an arm out, by its name or by another's."""
+    readings = map(read, work.contract.constraints)
+    return not any(_forbids_arm(work, reading, arm) for reading in readings)
+
+
+def _forbidden(work: Compilation, reading: Reading, step: Candidate) -> str:
+    """Return what of a step is forbidden, quoted; nothing if it may stay."""
+    if step.spec is not None and _forbids_arm(work, reading, step.arm):
+        return f"arm “{step.arm}”"
+    uses = step.offer.uses if step.offer is not None else ()
+    is_banned = any(
+        ban in uses or step.capability in _CAPABILITIES.get(ban, ())
+        for ban in reading.bans
+    )
+    if is_banned or step.capability in _capabilities_named(work, reading.unused):
+        return f"“{step.capability}”"
+    return ""
+
+
+def _forbids_arm(work: Compilation, reading: Reading, arm: str) -> bool:
+    only = _arms_named(work, reading.only)
+    return (bool(only) and arm not in only) or arm in _arms_named(work, reading.without)
+
+
+def _arms_named(work: Compilation, words: Sequence[str]) -> Sequence[str]:
+    """Return the arms that the words name; none unless every word names one."""
+    found = [_arm_called(work, word) for word in words]
+    return [arm for arm in found if arm] if all(found) else []
+
+
+def _arm_called(work: Compilation, word: str) -> str:
+    return next((s.name for s in work.specs.values() if _is_called(s, word)), "")
+
+
+def _is_called(spec: ArmSpec, word: str) -> bool:
+    return plain(word) in map(plain, (spec.name, *spec.synonyms))
+
+
+def _capabilities_named(work: Compilation, words: Sequence[str]) -> Sequence[str]:
+    if not words:
+        return ()
+    known = {c.name for spec in work.specs.values() for c in spec.capabilities}
+    return words if known.issuperset(words) else ()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import lru_cache
 
 from planner.candidate import Candidate, Compilation
+from planner.words import root
 
 # Every capability has these, so their names say nothing about a criterion.
 _COMMON_KEYS = frozenset({"method", "items", "text", "count", "texts"})
@@ -19,7 +22,8 @@ _WORD = re.compile(r"[a-z0-9]+")
 def serve_criteria(work: Compilation) -> tuple[tuple[int, str], ...]:
     """Assign criteria that no step claims; return those that none serves, with why.
 
-    A criterion that names an output belongs to the last step that gives it; one
+    A criterion that names an output belongs to the last step that gives it, one that
+    names a capability ("every review is classified") to the last that has it, and one
     about the result as a whole to the last steps.
     """
     unserved = []
@@ -38,17 +42,32 @@ def serve_criteria(work: Compilation) -> tuple[tuple[int, str], ...]:
 
 
 def _servers(work: Compilation, criterion: str) -> list[Candidate]:
-    words = set(_WORD.findall(criterion.lower()))
-    ranked = [(_match(step, words), place) for place, step in enumerate(work.steps)]
-    best, place = max(ranked, default=(0, 0))
-    if best:
+    found = _roots(criterion)
+    ranked = [(_match(step, found), place) for place, step in enumerate(work.steps)]
+    best, place = max(ranked, default=((0, 0), 0))
+    if any(best):
         return [work.steps[place]]
     return work.final_steps() if _ABOUT_THE_RESULT.search(criterion) else []
 
 
-def _match(step: Candidate, words: set[str]) -> int:
-    """Return how many words of the best-named output the criterion has, 0 for none."""
-    outputs = step.offer.output_schema.get("properties") if step.offer else None
+def _match(step: Candidate, found: frozenset[str]) -> tuple[int, int]:
+    """Return how many words the best-named output and the capability share with it.
+
+    A name counts only if the criterion has all of its words.
+    """
+    if step.offer is None:
+        return 0, 0
+    outputs = step.offer.output_schema.get("properties")
     keys = set(outputs) - _COMMON_KEYS if isinstance(outputs, dict) else set()
-    names = [set(_WORD.findall(key.lower().replace("_", " "))) for key in keys]
-    return max((len(name) for name in names if name and name <= words), default=0)
+    names = (step.offer.name, *step.offer.synonyms)
+    return _best(keys, found), _best(names, found)
+
+
+def _best(names: Iterable[str], found: frozenset[str]) -> int:
+    parts = map(_roots, names)
+    return max((len(part) for part in parts if part and part <= found), default=0)
+
+
+@lru_cache(maxsize=4096)
+def _roots(text: str) -> frozenset[str]:
+    return frozenset(map(root, _WORD.findall(text.lower().replace("_", " "))))

@@ -11,6 +11,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from planner.plan import Plan, to_json
+
 MAX_DEPTH = 20
 
 
@@ -56,8 +58,8 @@ class StepDraft(BaseModel):
 
     step_id: StepId
     description: str = ""
-    arm: JsonValue
-    capability: JsonValue
+    arm: Annotated[JsonValue, BeforeValidator(_as_shallow)]
+    capability: Annotated[JsonValue, BeforeValidator(_as_shallow)]
     depends_on: Annotated[list[StepId], BeforeValidator(_as_list)] = []
     input: Annotated[dict[str, JsonValue], BeforeValidator(_as_shallow)] = {}
     criteria: Annotated[list[int], BeforeValidator(_as_list)] = []
@@ -75,8 +77,18 @@ class PlanDraft(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     steps: Annotated[list[StepDraft], Field(max_length=100)]
-    result: dict[str, JsonValue] = {}
+    result: Annotated[dict[str, JsonValue], BeforeValidator(_as_shallow)] = {}
     recipe: str | None = None
     model: str | None = None
     prompt_version: str | None = None
     notes: tuple[str, ...] = ()
+
+
+def draft_of(plan: Plan) -> PlanDraft:
+    """Return a plan as a proposal, to compile it again for another request or day.
+
+    What was mended stays on record; how long it may take is estimated afresh.
+    """
+    written = to_json(plan)
+    notes = tuple(each for each in plan.repairs if not each.startswith("N"))
+    return PlanDraft.model_validate(written | {"notes": notes})

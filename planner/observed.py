@@ -50,8 +50,11 @@ _known = _Known()
 
 
 def register(path: str) -> None:
-    """Name the function that returns ``Observations``, by its dotted path."""
-    _known.path, _known.asked_at = path, float("-inf")
+    """Name the function that returns ``Observations``, by its dotted path.
+
+    What another one said is forgotten; with no path nothing is known.
+    """
+    _known.path, _known.asked_at, _known.observations = path, float("-inf"), {}
 
 
 def observations() -> Observations:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
+from planner.grants import NOTHING, Grants
 
 REFERENCE_KEY = "$from"
 _INDEX = re.compile(r"[0-9]{1,9}")
+# How many parts of a path one key may take up; without a bound a long path is slow.
+_MAX_KEY_PARTS = 64
 
 Source: TypeAlias = Literal["recipe", "model", "cache", "caller"]
 
@@ -31,6 +34,9 @@ class PlanningContract:
         max_time_s: seconds for the whole task.
         assigned_arm: the arm that the caller wants the work done by, if any.
         knowledge_scope: whose documents may be used, or ``None`` for nobody's.
+        away: arms that cannot be had now, each with the reason.
+        grants: what the plan must stay within beside the operator's policy; ``None``
+            for a task's first plan.
     """
 
     task_id: UUID
@@ -43,6 +49,8 @@ class PlanningContract:
     max_tokens: int
     assigned_arm: str | None = None
     knowledge_scope: UUID | None = None
+    away: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +61,7 @@ class PlannedStep:
         depends_on: ids of earlier steps.
         input: may hold references.
         criteria: indexes into the contract's acceptance criteria.
-        estimated_cost: USD, by the catalogue.
+        estimated_cost: USD, by the catalogue or, if dearer, as observed.
         estimated_time: seconds, by the catalogue or as observed.
         estimated_time_p90: seconds that nine of ten such steps stay below.
     """
@@ -81,6 +89,9 @@ class Plan:
         total_estimated_cost: USD, the sum over all steps.
         total_estimated_time: seconds along the critical path.
         sum_estimated_time: seconds if the steps ran one after the other.
+        total_estimated_time_p90: seconds along the critical path if every step took
+            what nine of ten stay below; 0 in a plan stored before there were any.
+        grants: what the plan uses.
         unserved: indexes of criteria that no step serves, each with the reason.
     """
 
@@ -94,6 +105,8 @@ class Plan:
     total_estimated_cost: Decimal
     total_estimated_time: float
     sum_estimated_time: float
+    total_estimated_time_p90: float = 0.0
+    grants: Grants = NOTHING
     unserved: tuple[tuple[int, str], ...] = ()
 
 
@@ -159,7 +172,7 @@ def resolve(
 def look_up(value: JSONValue, path: str) -> JSONValue:
     """Follow a dotted path through objects and lists.
 
-    A key may hold dots itself: the longest key that fits is taken.
+    A key may hold dots itself, up to 63: the longest key that fits is taken.
 
     Raises:
         MissingInputError: the path leads nowhere.
@@ -186,6 +199,8 @@ def to_json(plan: Plan) -> JSONObject:
         "total_estimated_cost": str(plan.total_estimated_cost),
         "total_estimated_time": plan.total_estimated_time,
         "sum_estimated_time": plan.sum_estimated_time,
+        "total_estimated_time_p90": plan.total_estimated_time_p90,
+        "grants": plan.grants.to_json(),
     }
 
 
@@ -219,6 +234,8 @@ def from_json(stored: Mapping[str, Any]) -> Plan:
         total_estimated_cost=Decimal(stored["total_estimated_cost"]),
         total_estimated_time=float(stored["total_estimated_time"]),
         sum_estimated_time=float(stored["sum_estimated_time"]),
+        total_estimated_time_p90=float(stored.get("total_estimated_time_p90", 0.0)),
+        grants=Grants.from_json(stored.get("grants", {})),
     )
 
 
@@ -258,7 +275,7 @@ def _descend(value: JSONValue, rest: list[str], path: str) -> tuple[int, JSONVal
         if index < len(value):
             return 1, value[index]
     if isinstance(value, dict):
-        for length in range(len(rest), 0, -1):
+        for length in range(min(len(rest), _MAX_KEY_PARTS), 0, -1):
             key = ".".join(rest[:length])
             if key in value:
                 return length, value[key]

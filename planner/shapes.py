@@ -17,6 +17,8 @@ from planner.plan import reference_path
 # A concealed value stands for one of any type; its type is known where it is revealed.
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z_]*_K?[1-9][0-9]*\]")
 
+# Of a key that somebody else wrote, this much is quoted.
+_MAX_KEY = 60
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -53,11 +55,23 @@ def types_of(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def can_flow(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a value of one schema may fit another, by their types."""
+    """Tell whether a value of one schema may fit another, by types and list items."""
     have, want = types_of(given), types_of(wanted)
     if "number" in want:
         want |= {"integer"}
-    return not have or not want or bool(have & want)
+    if not have or not want:
+        return True
+    shared = have & want
+    if shared == {"array"}:
+        return can_flow(_mapping(given.get("items")), _mapping(wanted.get("items")))
+    return bool(shared)
+
+
+def type_name(schema: Mapping[str, Any]) -> str:
+    """Return the types that a schema allows, in words: "array of string"."""
+    name = " or ".join(sorted(types_of(schema))) or "anything"
+    items = _mapping(schema.get("items"))
+    return f"{name} of {type_name(items)}" if name == "array" and items else name
 
 
 def member(schema: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
@@ -119,8 +133,8 @@ def _misfit_of_object(
     for key, entry in value.items():
         inner = member(schema, key)
         if inner is None:
-            return f"{path} has an unknown key “{key}”"
-        found = misfit(entry, inner, f"{path}.{key}")
+            return f"{path} has an unknown key “{key[:_MAX_KEY]}”"
+        found = misfit(entry, inner, f"{path}.{key[:_MAX_KEY]}")
         if found:
             return found
     return None

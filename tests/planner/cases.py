@@ -22,6 +22,7 @@ def capability(
     required: tuple[str, ...] = (),
     cost_usd: str = "0",
     seconds: float = 1.0,
+    **fields: Any,
 ) -> Capability:
     return Capability(
         name=name,
@@ -35,6 +36,7 @@ def capability(
         output_schema={"type": "object", "properties": gives},
         cost_usd=Decimal(cost_usd),
         seconds=seconds,
+        **fields,
     )
 
 
@@ -49,6 +51,7 @@ ANALYST = ArmSpec(
             {"sentiment_score": {"type": "number"}, "method": METHOD},
             required=("texts",),
             seconds=2.0,
+            synonyms=("mood",),
         ),
         capability(
             "keywords",
@@ -83,11 +86,17 @@ TOOLS = ArmSpec(
     capabilities=(
         capability(
             "http",
-            {"host": {"type": "string"}, "body": {}, "headers": {"type": "object"}},
+            {
+                "host": {"type": "string"},
+                "url": {"type": "string"},
+                "body": {},
+                "headers": {"type": "object"},
+            },
             {"status": {"type": "integer"}, "body": {"type": "string"}},
             required=("host",),
             cost_usd="0.30",
             seconds=10.0,
+            uses=("network", "tools"),
         ),
     ),
 )

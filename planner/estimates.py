@@ -1,0 +1,66 @@
+"""What a step costs and takes: by the catalogue, corrected by what was observed.
+
+With few observations the catalogue counts more: n steps that ran weigh n / (n + 10),
+so ten of them count as much as the catalogue, and ninety for nine tenths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import ROUND_UP, Decimal
+
+from arms.contract import Capability
+from planner.observed import Observed
+
+# How many observations the catalogue's figure is worth.
+PRIOR_COUNT = 10
+_MICRO_USD = Decimal("0.000001")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one step is expected to need.
+
+    Attributes:
+        cost_usd: USD; never below the catalogue's price.
+        seconds: what half of such steps stay below.
+        seconds_p90: what nine of ten stay below; the same without observations,
+            because the catalogue knows one figure only.
+    """
+
+    cost_usd: Decimal = Decimal(0)
+    seconds: float = 0.0
+    seconds_p90: float = 0.0
+
+
+def estimate(offer: Capability, seen: Observed | None) -> Estimate:
+    """Return what one call of a capability is expected to need.
+
+    The price in the catalogue must be paid: cheap runs, say from an arm's own cache,
+    do not lower it, because the step's share of the budget is set aside by it.
+    """
+    if seen is None or seen.count < 1:
+        return Estimate(
+            cost_usd=offer.cost_usd, seconds=offer.seconds, seconds_p90=offer.seconds
+        )
+    seconds = _drawn(offer.seconds, seen.p50_s, seen.count)
+    return Estimate(
+        cost_usd=_cost(offer.cost_usd, seen),
+        seconds=seconds,
+        seconds_p90=max(seconds, _drawn(offer.seconds, seen.p90_s, seen.count)),
+    )
+
+
+def _drawn(catalogue: float, observed: float, count: int) -> float:
+    """Return the observed figure, drawn towards the catalogue's; milliseconds."""
+    weight = count / (count + PRIOR_COUNT)
+    return round(weight * observed + (1 - weight) * catalogue, 3)
+
+
+def _cost(catalogue: Decimal, seen: Observed) -> Decimal:
+    if seen.p50_cost_usd <= catalogue:
+        return catalogue
+    drawn = (seen.p50_cost_usd * seen.count + catalogue * PRIOR_COUNT) / (
+        seen.count + PRIOR_COUNT
+    )
+    return drawn.quantize(_MICRO_USD, rounding=ROUND_UP)

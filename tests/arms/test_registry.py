@@ -1,0 +1,84 @@
+"""Which arms are away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError
+
+from arms import health, registry
+from arms.registry_models import ArmInstance
+
+State = ArmInstance.State
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known_before() -> Iterator[None]:
+    registry.forget_away()
+    yield
+    registry.forget_away()
+
+
+def place(state: str, *, location: str = "in-process", age_s: float = 0.0) -> None:
+    health.register_arms()
+    ArmInstance.objects.update_or_create(
+        arm_id="analyst",
+        location=location,
+        defaults={
+            "state": state,
+            "detail": "no lexicon",
+            "checked_at": datetime.now(UTC) - timedelta(seconds=age_s),
+        },
+    )
+
+
+@pytest.mark.django_db
+def test_an_arm_that_is_down_is_away_with_its_reason() -> None:
+    place(State.DOWN)
+
+    assert registry.away() == {"analyst": "no lexicon"}
+
+
+@pytest.mark.django_db
+def test_arms_of_which_nothing_is_known_are_not_away() -> None:
+    health.register_arms()
+
+    assert registry.away() == {}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", [State.HEALTHY, State.STARTING])
+def test_an_arm_that_is_well_somewhere_is_not_away(state: str) -> None:
+    place(State.DOWN)
+    place(state, location="http://arm:8001")
+
+    assert registry.away() == {}
+
+
+@pytest.mark.django_db
+def test_what_was_found_long_ago_says_nothing() -> None:
+    place(State.DOWN, age_s=61)
+
+    assert registry.away() == {}
+
+
+@pytest.mark.django_db
+def test_a_process_asks_once_in_a_while(django_assert_num_queries: Any) -> None:
+    place(State.DOWN)
+
+    with django_assert_num_queries(1):
+        answers = [registry.away() for _ in range(20)]
+
+    assert all(answers)
+
+
+def test_without_a_database_no_arm_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise DatabaseError("connection lost")
+
+    monkeypatch.setattr(ArmInstance.objects, "values_list", broken)
+
+    assert registry.away() == {}
