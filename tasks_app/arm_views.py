@@ -62,6 +62,7 @@ class PlannerAnswerSerializer(serializers.Serializer[Any]):
     result = serializers.DictField()
     total_estimated_cost = serializers.FloatField(help_text="USD, of all steps.")
     total_estimated_time = serializers.FloatField(help_text="Of the longest chain.")
+    total_estimated_time_p90 = serializers.FloatField(help_text="If steps are slow.")
     sum_estimated_time = serializers.FloatField(help_text="One after the other.")
     source = serializers.CharField()  # type: ignore[assignment]  # a field's name
     recipe = serializers.CharField(allow_null=True)
@@ -69,6 +70,7 @@ class PlannerAnswerSerializer(serializers.Serializer[Any]):
     prompt_version = serializers.CharField(allow_null=True)
     repairs = serializers.ListField(child=serializers.CharField())
     unserved = serializers.ListField()
+    grants = serializers.DictField(help_text="What it uses: arms, tools, commands...")
     links = serializers.DictField(
         child=serializers.CharField(), help_text="Of the task that made the plan."
     )

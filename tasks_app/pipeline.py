@@ -93,7 +93,7 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
     made = planning.screened(_made(claim, stop), task_id=task.pk)
-    judging = planning.judging_cost(task)
+    judging, grants = planning.judging_cost(task), made.grants.to_json()
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
         if not turn.end_attempt(claim, _done(output=version)):
@@ -101,12 +101,13 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
         if task.plan_only:
             # Nothing will be paid, so nothing is held.
             rows = planning.rows_of(made, judging=judging, free=planning.Amount())
-            turn.add_plan(*rows, is_run=False)
+            turn.add_plan(*rows, grants=grants, is_run=False)
             close_planned(turn, made, judging, task=task)
             ready = 0
         else:
             free = planning.free_of(turn.task)
-            turn.add_plan(*planning.rows_of(made, judging=judging, free=free))
+            rows = planning.rows_of(made, judging=judging, free=free)
+            turn.add_plan(*rows, grants=grants)
             ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
 from arms import llm
-from arms.registry import catalogue, get_arm
+from arms.registry import away, catalogue, get_arm
 from octollm.errors import TaskRejectedError
 from planner import plan as plans
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
+from planner.grants import Grants
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
@@ -26,7 +27,10 @@ JUDGE_OUTPUT_TOKENS = 1_500
 
 
 def contract_of(task: Task) -> PlanningContract:
-    """Return what the planner may know of a task; all of it is concealed."""
+    """Return what the planner may know of a task; all of it is concealed.
+
+    What the first plan was granted binds all later ones.
+    """
     return PlanningContract(
         task_id=task.pk,
         goal=task.goal,
@@ -38,6 +42,7 @@ def contract_of(task: Task) -> PlanningContract:
         max_tokens=task.max_tokens,
         assigned_arm=task.assigned_arm,
         knowledge_scope=task.owner_id,
+        grants=Grants.from_json(task.grants) if task.plan_version else None,
     )
 
 
@@ -49,7 +54,7 @@ def compile_given(task: Task) -> plans.Plan:
     """
     return compile_plan(
         PlanDraft.model_validate(task.given_plan),
-        contract=contract_of(task),
+        contract=replace(contract_of(task), away=away()),
         catalogue=catalogue(),
         source="caller",
     )

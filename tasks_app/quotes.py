@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from octollm.types import JSONObject, JSONValue
-from planner.plan import Plan, PlannedStep, to_json
+from planner.plan import Plan, to_json
 from tasks_app.models import NANO_PER_USD, Task
 from tasks_app.planning import Amount
 from tasks_app.results import Assembly, Finding, assemble
@@ -46,7 +46,7 @@ def quote_of(made: Plan, judging: Amount, task: Task) -> Quote:
         judging=judging,
         spent=Amount(nano=task.spent_nano, tokens=task.spent_tokens),
         p50_s=made.total_estimated_time,
-        p90_s=_p90_s(made.steps),
+        p90_s=max(made.total_estimated_time, made.total_estimated_time_p90),
         beyond=(),
     )
     limits = {
@@ -98,16 +98,6 @@ def _answer(made: Plan, quote: Quote) -> str:
         f"slow runs {quote.p90_s:g} s; "
         f"{fit if quote.beyond else 'it fits the budget'}."
     )
-
-
-def _p90_s(steps: Sequence[PlannedStep]) -> float:
-    """Return the longest chain of slow steps; each comes after those it needs."""
-    ends: dict[str, float] = {}
-    for step in steps:
-        starts = max((ends[parent] for parent in step.depends_on), default=0.0)
-        slow = max(step.estimated_time, step.estimated_time_p90)
-        ends[step.step_id] = starts + slow
-    return max(ends.values(), default=0.0)
 
 
 def _usd(nano: int) -> Decimal:

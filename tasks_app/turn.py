@@ -234,9 +234,17 @@ class Turn:
             self.hold(nano=-nano, tokens=-tokens)
 
     def add_plan(
-        self, plan: Plan, steps: Sequence[Step], *, is_run: bool = True
+        self,
+        plan: Plan,
+        steps: Sequence[Step],
+        *,
+        grants: JSONObject | None = None,
+        is_run: bool = True,
     ) -> None:
-        """Record a plan version and its steps; execution begins if they are to run."""
+        """Record a plan version and its steps; execution begins if they are to run.
+
+        ``grants`` are what the plan uses; those of the first one are the task's.
+        """
         if not is_run:
             for step in steps:
                 step.status = Step.Status.SKIPPED
@@ -245,6 +253,8 @@ class Turn:
         plan.step_ids = [step.pk for step in steps]
         self.add_steps(steps)
         plan.save(force_insert=True)
+        if plan.version == 1:
+            self.set(grants=grants or {})
         self.set(plan_version=plan.version, stage=Stage.EXECUTING)
         self.event(
             "plan.made",

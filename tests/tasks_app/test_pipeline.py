@@ -10,6 +10,7 @@ import pytest
 
 from octollm.errors import BudgetBusyError, ModelUnavailableError
 from octollm.resilience.deadline import StopToken
+from planner.grants import Grants
 from reflex.screening import Checkpoint, screen
 from reflex.vault import Vault
 from tasks_app import pipeline
@@ -18,6 +19,7 @@ from tasks_app.finish import close_judged
 from tasks_app.hints import Hints
 from tasks_app.models import Attempt, Plan, Step, Task, TaskResult, Verdict
 from tasks_app.pipeline import run_step
+from tasks_app.planning import contract_of
 from tasks_app.steps_read import draft_result
 from tasks_app.turn import Claim, task_turn
 from tests.builders import (
@@ -67,6 +69,18 @@ class TestPlan:
         assert (plan.version, plan.source) == (1, "recipe")
         assert "judge" in statuses(task)
         assert plan.step_ids[-1] == step_of(task, "judge").pk
+
+    def test_what_the_first_plan_uses_is_granted_to_the_task(self):
+        task = make_task(context={"reviews": REVIEWS})
+        Task.objects.filter(pk=task.pk).update(goal="Analyze sentiment of reviews")
+
+        run_step(claim_of(task, "plan"))
+        with task_turn(task.pk) as turn:
+            turn.add_plan(make_plan(), [make_step("b")], grants={"arms": ["gate"]})
+
+        task.refresh_from_db()
+        assert (task.plan_version, task.grants["arms"]) == (2, ["analyst"])
+        assert contract_of(task).grants == Grants(arms=frozenset({"analyst"}))
 
     def test_goal_that_nothing_fits_ends_the_task(self):
         task = run_all(make_task())

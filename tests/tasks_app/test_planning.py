@@ -8,12 +8,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db.models.functions import Now
 
-from octollm.errors import UnpricedModelError
+from arms import health, registry
+from arms.registry_models import ArmInstance
+from octollm.errors import InvalidPlanError, UnpricedModelError
 from planner.plan import Plan, PlannedStep
 from tasks_app.models import Task
 from tasks_app.planning import (
     Amount,
+    compile_given,
     contract_of,
     judging_cost,
     rows_of,
@@ -138,7 +142,16 @@ class TestMoney:
         assert to_usd(1_234) == Decimal("0.000001234")
 
 
+@pytest.fixture
+def _arms_as_they_are():
+    """Look anew at which arms are away, here and in the next test."""
+    registry.forget_away()
+    yield
+    registry.forget_away()
+
+
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_arms_as_they_are")
 class TestTexts:
     def test_planner_gets_what_is_left_of_the_dollars(self):
         task = make_task(max_cost_usd=Decimal("0.5"), spent_nano=100_000_000)
@@ -147,6 +160,18 @@ class TestTexts:
 
         assert contract.max_cost_usd == Decimal("0.4")
         assert contract.knowledge_scope == task.owner_id
+        assert contract.grants is None
+
+    def test_callers_plan_may_not_use_an_arm_that_is_away(self):
+        health.register_arms()
+        ArmInstance.objects.filter(arm_id="gate").update(
+            state="down", detail="broken", checked_at=Now()
+        )
+        registry.forget_away()
+        step = {"step_id": "a", "arm": "gate", "capability": "echo"}
+
+        with pytest.raises(InvalidPlanError, match="P021"):
+            compile_given(make_task(given_plan={"steps": [step]}))
 
     @pytest.mark.parametrize("source", ["model", "cache"])
     def test_personal_data_in_a_plan_of_a_model_is_concealed(self, source):
