@@ -100,12 +100,14 @@ class _Dialogue:
         self._contract = contract
         self._catalogue = catalogue
         self._services = services
-        self._schema = plan_schema(catalogue)
+        # What is away is not offered; a plan that names it all the same hears why.
+        self._offered = [each for each in catalogue if each.name not in contract.away]
+        self._schema = plan_schema(self._offered)
         # Three quarters of a small budget stay for the work itself.
         self._room = min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
 
     def plan(self) -> Plan:
-        prompt = plan_prompt(self._contract, self._catalogue, documents=self._documents)
+        prompt = plan_prompt(self._contract, self._offered, documents=self._documents)
         answer = self._ask_with_room(prompt)
         try:
             plan = self._compiled(answer)

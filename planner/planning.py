@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from arms import llm
 from arms.contract import ArmServices
-from arms.registry import catalogue
+from arms.registry import away, catalogue
 from octollm.errors import (
     BudgetBusyError,
     BudgetExceededError,
@@ -18,6 +19,7 @@ from octollm.errors import (
     PlanError,
     UnpricedModelError,
 )
+from planner.constraints import forbids_model
 from planner.plan import Plan, PlanningContract
 from planner.recipe_planning import plan_by_recipe
 from planner.shared_planning import SharedPlanning
@@ -33,13 +35,16 @@ _NOT_REPLACED = (
     UnpricedModelError,
 )
 
+_FORBIDDEN = "No model was asked, because a constraint forbids it; a recipe planned."
+
 
 def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     """Return a valid plan for the contract.
 
     A plan that a model made for an equal request is used again, compiled anew, and
-    of callers who ask at the same time one asks the model. Without a model recipes
-    plan, in about a millisecond, so nothing of that is kept.
+    of callers who ask at the same time one asks the model. Without a model, or where
+    a constraint forbids it, recipes plan, in about a millisecond, so nothing of that
+    is kept. No plan uses an arm that is away now.
 
     Raises:
         NeedsModelError: no model is configured and no recipe fits.
@@ -53,8 +58,11 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
         CallCancelledError: somebody asked to stop.
     """
     arms = catalogue()
+    contract = replace(contract, away=away())
     if not llm.is_configured("planning"):
         return plan_by_recipe(contract, arms)
+    if forbids_model(contract.constraints):
+        return plan_by_recipe(contract, arms, notes=(_FORBIDDEN,))
     shared = SharedPlanning(contract=contract, catalogue=arms, services=services)
     try:
         return shared.plan()

@@ -142,7 +142,7 @@ REPAIRS = (
     _entry(
         "R002",
         "A step written twice under one id, word for word, was taken once.",
-        "Only if it has no effect but its output; otherwise P002.",
+        "Only if it has no effect but its output and steps enough remain; otherwise P002.",
     ),
     _entry(
         "R003", "An arm was found by a synonym or another spelling.", "One arm fits."
