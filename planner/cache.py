@@ -120,8 +120,8 @@ def keep_failure(key: str, text: str) -> None:
 
 
 def keep_recipe(key: str, text: str) -> None:
-    """Note that recipes serve; the life of an earlier note is not prolonged."""
-    _tell("set", _name("recipe", key), text, px=_ms(RECIPE_S), nx=True)
+    """Note that recipes serve in the place of a model that failed."""
+    _tell("set", _name("recipe", key), text, px=_ms(RECIPE_S))
 
 
 def drop(key: str, answer: Answer) -> None:
@@ -183,7 +183,7 @@ def _run(script: str, keys: list[str], *arguments: str | int) -> Any:
     )
 
 
-def _tell(command: str, *arguments: str, **options: int | bool) -> None:
+def _tell(command: str, *arguments: str, **options: int) -> None:
     """Run one command whose answer does not matter."""
     _reached(lambda: getattr(redis_client.client(), command)(*arguments, **options))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -60,16 +61,5 @@ class Claimed:
 
 
 def pause(stop: StopToken) -> None:
-    """Wait a moment before asking again.
-
-    Raises:
-        CallCancelledError: somebody asked to stop; at once, not after the moment.
-        DeadlineExceededError: the time is over.
-    """
-    woken = threading.Event()
-    stop.on_cancel(woken.set)
-    try:
-        woken.wait(min(_random.uniform(*ASK_EVERY_S), stop.remaining_s))
-    finally:
-        stop.forget(woken.set)
-    stop.check()
+    """Wait a moment before asking again; so long a cancel may go unnoticed."""
+    time.sleep(min(_random.uniform(*ASK_EVERY_S), stop.remaining_s))

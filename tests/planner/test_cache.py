@@ -209,6 +209,8 @@ def test_a_value_of_another_type_is_passed_over(
 
     assert planned().source == "model"
     assert planned().source == "cache"
+    # What blocked the way is gone; it would have been waited for.
+    assert keys_of("claim") == []
 
 
 def test_a_plan_moved_to_another_key_serves_nobody(cached_model: FakeModel) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +32,18 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WatchedStop(StopToken):
-    """A clock that tells when its owner waits, for others or for the model."""
+    """A clock that tells when its owner waits for others: it is looked at again."""
 
     def __init__(self, timeout_s: float = 20.0) -> None:
         super().__init__(timeout_s)
         self.is_waiting = threading.Event()
+        self._looks = 0
 
-    def on_cancel(self, callback: Callable[[], None]) -> None:
-        super().on_cancel(callback)
-        self.is_waiting.set()
+    def check(self) -> None:
+        self._looks += 1
+        if self._looks > 1:
+            self.is_waiting.set()
+        super().check()
 
 
 @pytest.fixture
@@ -134,7 +137,7 @@ def test_a_waiting_caller_gets_the_plan_and_pays_nothing(
     cached_model.will(when(ready, fakes.completion(GOOD)))
     leader = leading(threads, cached_model, WatchedStop())
     waiting = threads.submit(plan_with, services(stop, meter))
-    stop.is_waiting.wait(10)
+    assert stop.is_waiting.wait(10)
 
     ready.set()
 
@@ -167,10 +170,10 @@ def test_the_budget_of_the_one_who_plans_is_nobody_elses(
             raise BudgetExceededError(limit="tokens")
 
     poor = threads.submit(plan_with, services(WatchedStop(), PoorMeter()))
-    asked.wait(10)
+    assert asked.wait(10)
     stop = WatchedStop()
     rich = threads.submit(plan_with, services(stop))
-    stop.is_waiting.wait(10)
+    assert stop.is_waiting.wait(10)
     assert cached_model.requests == []
 
     go.set()
@@ -187,7 +190,7 @@ def test_one_who_is_cancelled_while_planning_is_followed_by_another(
     cancelled, stop = WatchedStop(), WatchedStop()
     leader = leading(threads, cached_model, cancelled)
     waiting = threads.submit(plan_with, services(stop))
-    stop.is_waiting.wait(10)
+    assert stop.is_waiting.wait(10)
 
     cancelled.cancel()
 
@@ -203,7 +206,7 @@ def test_one_who_waits_can_be_cancelled(
     cached_model.will(when(ready, fakes.completion(GOOD)))
     leader = leading(threads, cached_model, WatchedStop())
     waiting = threads.submit(plan_with, services(stop))
-    stop.is_waiting.wait(10)
+    assert stop.is_waiting.wait(10)
 
     stop.cancel()
 
