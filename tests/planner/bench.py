@@ -6,6 +6,8 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
@@ -14,8 +16,10 @@ from planner.plan import Plan
 from tests.planner.cases import CATALOGUE, make_contract, make_draft, step
 
 
-def compile_ten_steps(*, rounds: int) -> tuple[Plan, list[float]]:
-    """Return the plan and the seconds of each round, sorted."""
+def compile_ten_steps(
+    *, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[Plan, list[float]]:
+    """Return the plan and the seconds of each round by a clock, sorted."""
     fetched = {"texts": {"$from": "steps.1.texts"}}
     draft = make_draft(
         step("1", "fetch_documents", input={"goal": {"$from": "goal"}}),
@@ -24,23 +28,33 @@ def compile_ten_steps(*, rounds: int) -> tuple[Plan, list[float]]:
             for n in range(2, 11)
         ),
     )
-    contract = make_contract(acceptance_criteria=("At least 5 keywords", "No PII"))
-    plans, timings = [], []
+    given: dict[str, Any] = {
+        "contract": make_contract(
+            acceptance_criteria=("At least 5 keywords", "No PII")
+        ),
+        "catalogue": CATALOGUE,
+        "source": "model",
+    }
+    plan, timings = compile_plan(draft, **given), []
     for _ in range(rounds):
-        started = time.perf_counter()
-        plans.append(
-            compile_plan(draft, contract=contract, catalogue=CATALOGUE, source="model")
-        )
-        timings.append(time.perf_counter() - started)
-    return plans[-1], sorted(timings)
+        started = clock()
+        plan = compile_plan(draft, **given)
+        timings.append(clock() - started)
+    return plan, sorted(timings)
 
 
 def main() -> None:
-    """Print median and 95th percentile."""
-    _, timings = compile_ten_steps(rounds=2_000)
-    median_ms = statistics.median(timings) * 1000
-    p95_ms = timings[int(len(timings) * 0.95)] * 1000
-    sys.stdout.write(f"compile 10 steps: p50 {median_ms:.3f} ms, p95 {p95_ms:.3f} ms\n")
+    """Print median and 95th percentile, by the wall clock and of the processor.
+
+    On a busy machine the second is what a quiet one would take.
+    """
+    for name, clock in (("wall", time.perf_counter), ("processor", time.thread_time)):
+        _, timings = compile_ten_steps(rounds=2_000, clock=clock)
+        median_ms = statistics.median(timings) * 1000
+        p95_ms = timings[int(len(timings) * 0.95)] * 1000
+        sys.stdout.write(
+            f"compile 10 steps, {name}: p50 {median_ms:.3f} ms, p95 {p95_ms:.3f} ms\n"
+        )
 
 
 if __name__ == "__main__":
