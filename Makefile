@@ -21,9 +21,9 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres lint cov bench lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov bench bench-planner eval-planner lock
 help: ## list the commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(call install,requirements.lock)
@@ -47,6 +47,9 @@ PG_BIN ?= /usr/lib/postgresql/15/bin
 test-postgres: setup-dev ## run the tests on the PostgreSQL in PG_BIN, but those of the embedded one
 	.ci/postgres $(PG_BIN) $(BIN)/python -m pytest --ignore-glob='*/test_embedded*' --ignore-glob='*/test_up_killed.py' $(ARGS)
 
+test-live: setup-dev ## run the tests that ask the real model named by OCTOLLM_LLM_BASE_URL and OCTOLLM_LLM_MODEL
+	OCTOLLM_TEST_LIVE=1 $(BIN)/python -m pytest -m live tests/live $(ARGS)
+
 lint: setup-dev ## Black, Ruff, mypy, migrations, deployment checks
 	$(BIN)/black --check -q .
 	$(BIN)/ruff check -q .
@@ -66,6 +69,14 @@ cov: setup-dev ## tests with branch coverage; HTML in htmlcov/
 
 bench: setup-dev ## print engine CPU per task and hand-off latency
 	$(BIN)/python -m tests.load.bench $(ARGS)
+
+bench-planner: setup-dev ## print how long planning takes, beside the targets
+	$(BIN)/python -m tests.load.planner $(ARGS)
+	$(BIN)/python -m tests.planner.cache_bench
+
+eval-planner: setup-dev ## score the recipes, or the configured model, on the goals in tests/evaluation
+	$(BIN)/python -m tests.evaluation.planner $(ARGS)
+	$(BIN)/python -m tests.planner.hit_rate
 
 lock: setup-dev ## write the lock files anew (hashes, no URLs)
 	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
