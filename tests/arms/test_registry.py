@@ -82,3 +82,13 @@ def test_without_a_database_no_arm_is_away(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ArmInstance.objects, "values_list", broken)
 
     assert registry.away() == {}
+
+
+def test_no_name_means_two_arms_or_two_capabilities_of_one() -> None:
+    specs = registry.catalogue()
+    arms = [name for spec in specs for name in (spec.name, *spec.synonyms)]
+
+    assert sorted(arms) == sorted(set(arms))
+    for spec in specs:
+        names = [n for each in spec.capabilities for n in (each.name, *each.synonyms)]
+        assert sorted(names) == sorted(set(names)), spec.name

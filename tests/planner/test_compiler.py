@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from arms.registry import catalogue
 from octollm.errors import InvalidPlanError
 from planner.compiler import MAX_VIOLATIONS, compile_plan
 from planner.grants import Grants
@@ -263,6 +264,16 @@ def test_a_capability_is_found_by_all_names_that_mean_one_thing(
 
     assert (plan.steps[0].arm, plan.steps[0].capability) == (arm, "sentiment")
     assert [each[:4] for each in plan.repairs] == [repair]
+
+
+def test_an_american_spelling_is_understood_by_the_real_catalogue() -> None:
+    draft = make_draft(step("1", capability="Summarize"))
+
+    plan = compile_plan(
+        draft, contract=make_contract(), catalogue=catalogue(), source="caller"
+    )
+
+    assert plan.steps[0].capability == "summarise"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ _METHOD = schemas.text("How the documents were found.")
 
 _SEARCH = Capability(
     name="search",
+    synonyms=("search_documents",),
     description="Find passages in the stored documents, with citations.",
     input_schema=schemas.record(
         {
@@ -42,6 +43,7 @@ _SEARCH = Capability(
 )
 _FETCH = Capability(
     name="fetch_documents",
+    synonyms=("retrieve_documents",),
     description="Fetch the stored documents that a goal's words mean.",
     input_schema=schemas.record(
         {

@@ -46,6 +46,7 @@ _DESCRIBE = Capability(
 )
 _AGGREGATE = Capability(
     name="aggregate",
+    synonyms=("aggregation",),
     description="Group the rows of a table and compute sums, means, counts, extremes.",
     input_schema=schemas.record(
         {
@@ -210,6 +211,7 @@ _PAIR = schemas.record(
 )
 _CORRELATE = Capability(
     name="correlate",
+    synonyms=("correlation",),
     description="Correlate the columns of numbers of a table by pairs.",
     input_schema=schemas.record(
         {

@@ -14,6 +14,7 @@ from arms.services.analyst.capabilities.shared import (
 
 _SENTIMENT = Capability(
     name="sentiment",
+    synonyms=("sentiment_analysis",),
     description="Score the sentiment of English texts with a lexicon.",
     input_schema=schemas.record({"texts": TEXTS}, required=("texts",)),
     output_schema=schemas.record(
@@ -57,6 +58,7 @@ _SENTIMENT = Capability(
 )
 _SUMMARISE = Capability(
     name="summarise",
+    synonyms=("summarize", "summary", "summarization", "summarisation"),
     description="Pick the sentences that say most about the texts.",
     input_schema=schemas.record(
         {"texts": TEXTS, "sentences": schemas.count("How many, 5 if unset.")},
@@ -82,6 +84,7 @@ _SUMMARISE = Capability(
 )
 _KEYWORDS = Capability(
     name="keywords",
+    synonyms=("keyword_extraction", "extract_keywords"),
     description="Find the words and phrases the texts are about.",
     input_schema=schemas.record(
         {"texts": TEXTS, "limit": schemas.count("How many, 10 if unset.")},
@@ -106,6 +109,7 @@ _KEYWORDS = Capability(
 )
 _CLASSIFY = Capability(
     name="classify",
+    synonyms=("classification",),
     description="Label texts by words given for each label.",
     input_schema=schemas.record(
         {
@@ -142,6 +146,7 @@ _CLASSIFY = Capability(
 )
 _EXTRACT = Capability(
     name="extract",
+    synonyms=("extraction",),
     description="Find e-mail addresses, dates and amounts of money in texts.",
     input_schema=schemas.record(
         {
@@ -186,6 +191,7 @@ _EXTRACT = Capability(
 )
 _COMPARE = Capability(
     name="compare",
+    synonyms=("comparison",),
     description="Compare two texts or lists: how alike, what only one of them has.",
     input_schema=schemas.record(
         {

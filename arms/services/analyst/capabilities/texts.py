@@ -26,6 +26,7 @@ _ENDING = {"coverage": COVERAGE, "method": METHOD}
 
 _REDACT = Capability(
     name="redact",
+    synonyms=("redaction",),
     description="Mask personal data and secrets in texts for good, such as [EMAIL].",
     input_schema=schemas.record(
         {
@@ -222,6 +223,7 @@ _READABILITY = Capability(
 )
 _LANGUAGE = Capability(
     name="language",
+    synonyms=("detect_language", "language_detection"),
     description="Tell which language texts are in: ISO 639-1 codes.",
     input_schema=schemas.record({"texts": TEXTS}, required=("texts",)),
     output_schema=schemas.record(
@@ -356,6 +358,7 @@ _DEDUPLICATE = Capability(
 )
 _DIFF = Capability(
     name="diff",
+    synonyms=("difference",),
     description="Show line by line what was added and removed between two texts.",
     input_schema=schemas.record(
         {
