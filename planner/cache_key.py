@@ -75,7 +75,7 @@ def _contract_parts(contract: PlanningContract) -> JSONObject:
         "context": shape_of(contract.context),
         "max_time_s": float(contract.max_time_s),
         # Which arms are away, not since when.
-        "away": sorted(getattr(contract, "away", ())),
+        "away": _plain(frozenset(contract.away)),
     }
 
 

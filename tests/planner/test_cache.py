@@ -148,6 +148,18 @@ def test_a_plan_that_no_longer_compiles_is_dropped_and_made_anew(
     assert outcomes.new() == {"miss": 2, "stale": 1, "hit": 1}
 
 
+def test_an_arm_that_was_forbidden_meanwhile_is_not_used_from_the_cache(
+    cached_model: FakeModel, settings: Any
+) -> None:
+    planned()
+    settings.OCTOLLM_PLAN_POLICY = '{"arms": ["retriever"]}'
+
+    with pytest.raises(InvalidPlanError):
+        planned()
+
+    assert len(cached_model.requests) == 3
+
+
 # Nothing of the context is kept ---------------------------------------------------
 def quoting_steps() -> list[Any]:
     return [*GOOD_STEPS[:2], model_step("3", "summarise", description=REVIEWS[1])]
