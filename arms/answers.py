@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from octollm.errors import (
     ModelTruncatedError,
     OctoLLMError,
 )
+from octollm.types import JSONValue
 
 # A model that thinks aloud writes this in front of its answer; an unclosed block is
 # all thought and no answer.
@@ -141,26 +141,22 @@ class Answer:
 
 
 def read_answer(
-    response: object, call: ModelCall, *, base_url: str, latency_s: float
+    response: JSONValue, call: ModelCall, *, base_url: str, latency_s: float
 ) -> Answer | None:
-    """Return what a response holds, or nothing when it is no completion at all.
-
-    The client library hands on whatever a server sends: a page of HTML as a string,
-    missing parts as ``None``.
-    """
-    choices = getattr(response, "choices", None)
+    """Return what a response holds, or nothing when it is no completion at all."""
+    choices = _part(response, "choices")
     if not isinstance(choices, list):
         return None
     choice = choices[0] if choices else None
-    message = getattr(choice, "message", None)
+    message = _part(choice, "message")
     return Answer(
-        text=_content(getattr(message, "content", None)),
-        finish_reason=_text(getattr(choice, "finish_reason", None)) or "stop",
-        refusal=_text(getattr(message, "refusal", None)),
-        model=_text(getattr(response, "model", None))[:_MAX_NAME] or call.model,
+        text=_content(_part(message, "content")),
+        finish_reason=_text(_part(choice, "finish_reason")) or "stop",
+        refusal=_text(_part(message, "refusal")),
+        model=_text(_part(response, "model"))[:_MAX_NAME] or call.model,
         provider=call.provider,
         rung=call.rung,
-        usage=_usage(getattr(response, "usage", None), call, base_url, latency_s),
+        usage=_usage(_part(response, "usage"), call, base_url, latency_s),
     )
 
 
@@ -179,15 +175,19 @@ def without_thoughts(text: str) -> str:
     return _THOUGHT_TAIL.sub("", _THOUGHT.sub("", text)).strip()
 
 
-def _content(value: object) -> str:
+def _part(value: JSONValue, key: str) -> JSONValue:
+    """Return what an object holds under a key; nothing of what is no object."""
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _content(value: JSONValue) -> str:
     """Return a message's text; some servers send it as a list of parts."""
     if isinstance(value, list):
-        parts = (part.get("text") for part in value if isinstance(part, Mapping))
-        return "".join(_text(part) for part in parts)
+        return "".join(_text(_part(part, "text")) for part in value)
     return _text(value)
 
 
-def _text(value: object) -> str:
+def _text(value: JSONValue) -> str:
     """Return a text that every database and every encoding can hold."""
     if not isinstance(value, str):
         return ""
@@ -197,15 +197,15 @@ def _text(value: object) -> str:
 
 
 def _usage(
-    usage: object, call: ModelCall, base_url: str, latency_s: float
+    usage: JSONValue, call: ModelCall, base_url: str, latency_s: float
 ) -> ModelUsage:
     """Read the usage; what is missing or absurd is estimated at the call's bounds."""
-    details = getattr(usage, "prompt_tokens_details", None)
-    counted_in = _count(getattr(usage, "prompt_tokens", None), call.input_tokens)
-    counted_out = _count(getattr(usage, "completion_tokens", None), call.output_tokens)
+    details = _part(usage, "prompt_tokens_details")
+    counted_in = _count(_part(usage, "prompt_tokens"), call.input_tokens)
+    counted_out = _count(_part(usage, "completion_tokens"), call.output_tokens)
     input_tokens = call.input_tokens if counted_in is None else counted_in
-    cached_tokens = _count(getattr(details, "cached_tokens", None), input_tokens) or 0
-    written_tokens = _count(getattr(details, "cache_write_tokens", None), input_tokens)
+    cached_tokens = _count(_part(details, "cached_tokens"), input_tokens) or 0
+    written_tokens = _count(_part(details, "cache_write_tokens"), input_tokens)
     return ModelUsage(
         input_tokens=input_tokens,
         output_tokens=call.output_tokens if counted_out is None else counted_out,
@@ -223,7 +223,7 @@ def _usage(
     )
 
 
-def _count(value: object, bound: int) -> int | None:
+def _count(value: JSONValue, bound: int) -> int | None:
     """Return a believable count: positive, and not ten times what can have been.
 
     A provider counts by its own tokens and adds a template, so it may exceed our

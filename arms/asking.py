@@ -31,7 +31,7 @@ RETRY_CAP_S = 8.0
 # The longest wait for the last provider there is, and for one with another behind it.
 PATIENCE_S = 20.0
 SHORT_PATIENCE_S = 2.0
-# A provider with another behind it has this share of the time that is left.
+# All tries of a provider with another behind it have this share of the time.
 SHARE = 2 / 3
 
 _random = SystemRandom()
@@ -57,6 +57,8 @@ class Asking:
         self._question = question
         self._services = services
         self._is_last = is_last
+        share_s = services.stop.remaining_s * (1.0 if is_last else SHARE)
+        self._until = time.monotonic() + share_s
         self._patience_s = PATIENCE_S if is_last else SHORT_PATIENCE_S
         self._model = provider.model_for(question.purpose)
         self._price = provider.price_for(question.purpose)
@@ -90,7 +92,10 @@ class Asking:
         """Tell whether the same provider is worth another try."""
         # Another one stands ready: a failure that took long is not waited for again.
         lost_s = pause_s if self._is_last else pause_s + took_s
-        return lost_s <= self._patience_s and pause_s < self._services.stop.remaining_s
+        return lost_s <= self._patience_s and pause_s < self._left_s()
+
+    def _left_s(self) -> float:
+        return max(0.0, self._until - time.monotonic())
 
     def _down_the_ladder(self) -> Answer:
         while True:
@@ -104,6 +109,9 @@ class Asking:
 
     def _try(self) -> Answer:
         """Make one call and tell everybody how the provider fared."""
+        self._services.stop.check()
+        if self._left_s() <= 0:
+            raise ModelUnavailableError("The provider used up its share of the time.")
         call = self._question.call(self._provider, self._rung, self._price)
         with limits.admitted(
             self._provider,
@@ -126,15 +134,12 @@ class Asking:
         return answer
 
     def _call(self, call: ModelCall) -> Answer:
-        share = 1.0 if self._is_last else SHARE
         return make_call(
             self._provider,
             self._question.body(self._provider, self._rung),
             call,
             self._services,
-            timeout_s=min(
-                self._provider.timeout_s, share * self._services.stop.remaining_s
-            ),
+            timeout_s=min(self._provider.timeout_s, self._left_s()),
         )
 
     def _note(self, failed: CallFailedError) -> None:

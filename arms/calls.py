@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from arms.answers import Answer, CallFailedError, read_answer
@@ -14,7 +15,7 @@ from octollm.errors import (
 )
 from octollm.resilience import outbound
 from octollm.resilience.deadline import StopToken
-from octollm.types import JSONObject
+from octollm.types import JSONObject, JSONValue
 
 # Less time than this tells nothing about a provider that let it pass.
 FAIR_TIME_S = 5.0
@@ -65,7 +66,7 @@ def make_call(
 
 def _send(
     provider: Provider, body: JSONObject, stop: StopToken, *, timeout_s: float
-) -> object:
+) -> JSONValue:
     """Send the request and wait for the answer, not longer than one try may take."""
     # Imported here: it takes about a second, and most processes call no model.
     from openai import OpenAIError
@@ -77,7 +78,8 @@ def _send(
     given_s = min(timeout_s, stop.remaining_s)
     own_stop = stop.shortened(given_s)
     try:
-        return outbound.run(send(client, body), stop=own_stop)
+        answer: JSONValue = json.loads(outbound.run(send(client, body), stop=own_stop))
+        return answer
     except DeadlineExceededError as error:
         late = ModelUnavailableError(f"No answer came within {given_s:.3g} s.")
         raise CallFailedError(

@@ -29,15 +29,19 @@ class AnswerTooLargeError(httpx2.RequestError):
     """The server sent more than an answer can be."""
 
 
-async def send(client: AsyncOpenAI, body: JSONObject) -> object:
-    """Return what the server sent, which may be anything.
+async def send(client: AsyncOpenAI, body: JSONObject) -> bytes:
+    """Return the body of the server's answer.
+
+    As bytes: the library would build its own values of it, for whatever a server
+    sends, and hold up the loop for as long as that takes.
 
     Raises:
         OpenAIError: nothing came, or the server refused.
-        ValueError: what came cannot be read; also RecursionError.
     """
     arguments: dict[str, Any] = dict(body)
-    return await client.chat.completions.create(**arguments)
+    response = await client.chat.completions.with_raw_response.create(**arguments)
+    content: bytes = response.content
+    return content
 
 
 def client_of(provider: Provider) -> AsyncOpenAI:

@@ -68,7 +68,7 @@ def note_failure(provider: Provider, failed: CallFailedError) -> None:
         breakers.hold_off(_name(provider), seconds=failed.hold_off_s)
     if failed.is_outage:
         breakers.failed(_name(provider))
-    elif not failed.hold_off_s:
+    elif not (failed.hold_off_s or failed.may_be_billed):
         # It refused this request and is well; a probe has to hear of it.
         breakers.succeeded(_name(provider))
 

@@ -39,6 +39,7 @@ def test_thoughts_are_no_answer(
     assert ask(meter).text == expected
 
 
+COMPLETION = b'{"choices": [{"message": {"content": "ok"}}]}'
 UNUSABLE: dict[str, tuple[Answer, type[ModelError], str]] = {
     "html": (fakes.html(), ModelAnswerError, "presumed"),
     "string": (fakes.raw('"a bare string"'), ModelAnswerError, "presumed"),
@@ -47,7 +48,7 @@ UNUSABLE: dict[str, tuple[Answer, type[ModelError], str]] = {
     "deep": (fakes.raw("[" * 100_000), ModelAnswerError, "presumed"),
     "not UTF-8": (fakes.raw(b'{"a": "\xff\xfe"}'), ModelAnswerError, "presumed"),
     "packed": (
-        fakes.raw(gzip.compress(b" " * 10**8), Content_Encoding="gzip"),
+        fakes.raw(gzip.compress(COMPLETION), Content_Encoding="gzip"),
         ModelAnswerError,
         "presumed",
     ),
@@ -177,6 +178,18 @@ def test_an_error_without_end_is_not_read_either(
         ask(meter)
 
     assert len(model.requests) == 1
+
+
+def test_an_answer_of_a_million_choices_is_read_at_once(
+    model: FakeModel, meter: MemoryMeter
+) -> None:
+    many = ",".join(["{}"] * 10**6)
+    model.will(fakes.raw(f'{{"choices": [{many}], "usage": [{many}]}}'))
+
+    with pytest.raises(ModelAnswerError):
+        ask(meter, timeout_s=10.0)
+
+    assert meter.outcomes == ["settled"]
 
 
 def test_a_long_answer_is_read(model: FakeModel, meter: MemoryMeter) -> None:

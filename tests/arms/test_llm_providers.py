@@ -30,7 +30,7 @@ from octollm.resilience.models import Breaker
 from tests import fakes
 from tests.fakes import Answer, FakeModel
 from tests.ledgers import MemoryMeter, make_services
-from tests.models import PROMPT, ask, forget_limits
+from tests.models import PROMPT, SCHEMA, ask, forget_limits
 
 pytestmark = pytest.mark.django_db
 
@@ -130,9 +130,21 @@ def test_a_hang_leaves_time_for_the_next(
 ) -> None:
     first.default = fakes.hang()
 
-    assert ask(meter, timeout_s=2.0).text == "Second."
-    assert set(meter.outcomes[:-1]) == {"presumed"}
+    assert ask(meter, timeout_s=6.0).text == "Second."
+    assert meter.outcomes == ["presumed", "settled"]
+
+
+def test_a_ladder_that_takes_its_whole_share_ends_there(
+    first: FakeModel, meter: MemoryMeter
+) -> None:
+    refusal = fakes.slow(1.6, fakes.error(400))
+    first.unsupported = dict.fromkeys(("json_schema", "json_object"), refusal)
+
+    answer = ask(meter, timeout_s=4.0, json_schema=SCHEMA)
+
+    assert answer.provider == "two"
     assert meter.outcomes[-1] == "settled"
+    assert "held" not in meter.outcomes
 
 
 def test_each_has_a_limit_of_its_own(
@@ -299,6 +311,28 @@ class TestBreakers:
 
         noted = row("one")
         assert noted is None or noted.failures == 0
+
+    def test_a_time_out_that_was_not_fair_tells_nothing(self, first: FakeModel) -> None:
+        breakers.failed("llm:one")
+        first.default = fakes.hang()
+
+        ask(timeout_s=6.0)
+
+        noted = row("one")
+        assert noted is not None
+        assert noted.failures == 1
+
+    def test_a_time_out_of_its_own_counts(
+        self, first: FakeModel, entries: list[dict[str, Any]]
+    ) -> None:
+        entries[0]["timeout_s"] = 0.2
+        first.default = fakes.hang()
+
+        ask()
+
+        noted = row("one")
+        assert noted is not None
+        assert noted.failures == len(first.requests)
 
     def test_a_wish_to_be_left_alone_holds_for_everybody(
         self, first: FakeModel
