@@ -36,7 +36,7 @@ def highest(base_url: str, model: str) -> Rung:
     if now < fresh_until:
         return rung
     try:
-        rung = _rung_in(redis_client.client().get(key))
+        rung = _rung_in(redis_client.sparing().get(key))
     except RedisError:
         # What this process learnt holds until Redis is back.
         logger.debug("rungs are not shared just now")
@@ -50,7 +50,7 @@ def remember(base_url: str, model: str, rung: Rung, *, for_s: int) -> None:
     logger.info("%s is asked for %s from now on", model, rung)
     _known[key] = (rung, time.monotonic() + FRESH_S)
     try:
-        redis_client.client().set(key, rung, ex=for_s)
+        redis_client.sparing().set(key, rung, ex=for_s)
     except RedisError as error:
         logger.warning("a rung is not shared: %s", type(error).__name__)
 

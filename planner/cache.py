@@ -1,19 +1,14 @@
 """The plan cache: plans and failures under their keys in Redis, shared by everybody.
 
 Nothing here raises because of Redis. While it is away there is no cache: planning
-goes on, and the server is left alone for some seconds, since a hung one would hold
-up every plan.
+goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import functools
-import logging
 import random
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +18,6 @@ from redis.exceptions import RedisError
 from octollm.resilience import redis_client
 from planner.kept import Kind
 
-logger = logging.getLogger(__name__)
-
 #: How long failures are kept, seconds; drawn between the two.
 FAILED_S = (2.0, 5.0)
 #: How long recipes serve in the place of a model that failed: long enough that an
@@ -32,10 +25,6 @@ FAILED_S = (2.0, 5.0)
 RECIPE_S = 60.0
 #: How long a claim to plan lives unless it is renewed.
 CLAIM_S = 2.5
-#: How long a server that failed is left alone.
-REST_S = 5.0
-#: Its failures are told once in so long.
-_LOG_EVERY_S = 60.0
 # In the order in which they are looked for.
 _KINDS: tuple[Kind, ...] = ("plan", "recipe", "failed")
 _random = random.Random()  # noqa: S311  # spreads ends of life, guards nothing
@@ -148,52 +137,16 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-class _Outage:
-    """Keeps callers from a server that failed; safe to use from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._until = 0.0
-        self._silent_until = 0.0
-
-    def is_on(self) -> bool:
-        return time.monotonic() < self._until
-
-    def begin(self, error: RedisError) -> None:
-        now = time.monotonic()
-        with self._lock:
-            self._until = now + REST_S
-            if now < self._silent_until:
-                return
-            self._silent_until = now + _LOG_EVERY_S
-        logger.warning("plans are made without the cache: %s", type(error).__name__)
-
-
-@functools.lru_cache(maxsize=4)
-def _outage_of(url: str) -> _Outage:
-    return _Outage()
-
-
 def _run(script: str, keys: list[str], *arguments: str | int) -> Any:
     """Return what a script returned, or nothing while Redis is away."""
-    return _reached(
-        lambda: redis_client.client().register_script(script)(
-            keys=keys, args=list(arguments)
-        )
-    )
+    try:
+        run = redis_client.sparing().register_script(script)
+        return run(keys=keys, args=list(arguments))
+    except RedisError:
+        return None
 
 
 def _tell(command: str, *arguments: str, **options: int) -> None:
     """Run one command whose answer does not matter."""
-    _reached(lambda: getattr(redis_client.client(), command)(*arguments, **options))
-
-
-def _reached(act: Callable[[], Any]) -> Any:
-    outage = _outage_of(settings.REDIS_URL)
-    if outage.is_on():
-        return None
-    try:
-        return act()
-    except RedisError as error:
-        outage.begin(error)
-        return None
+    with contextlib.suppress(RedisError):
+        getattr(redis_client.sparing(), command)(*arguments, **options)

@@ -93,7 +93,7 @@ def _turn(scope: str, amount: int, per_minute: int) -> float:
     if _outage.is_on():
         return 0.0
     try:
-        script = redis_client.client().register_script(_TURN)
+        script = redis_client.sparing().register_script(_TURN)
         wait_s = script(keys=[f"octollm:rates:{scope}"], args=[amount, per_minute])
     except RedisError as error:
         _outage.begin(error)
