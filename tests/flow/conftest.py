@@ -20,6 +20,7 @@ from django.core.management import call_command
 from octollm.access.keys import create_key
 from octollm.embedded.processes import kill_group
 from octollm.embedded.up import free_port
+from octollm.resilience.models import Breaker
 from tasks_app.models import Task
 from tests.engines import TestEngines
 from tests.fakes import Answer, FakeModel, completion
@@ -152,7 +153,8 @@ def model_server() -> Iterator[FakeModel]:
 
 @pytest.fixture
 def model(model_server: FakeModel) -> FakeModel:
-    """Return the model server as new: nothing scripted, nothing received."""
+    """Return the model server as new: nothing scripted, nothing received, no breaker."""
+    Breaker.objects.all().delete()
     model_server.script.clear()
     model_server.requests.clear()
     model_server.closed.clear()

@@ -157,7 +157,8 @@ def _ruling(item: _Item, *, model: str) -> Ruling:
     """Return the model's verdict with its evidence."""
     return Ruling(
         state=item.verdict,
-        evidence=clip(item.evidence),
+        # No reply of an arm may hold NUL, and one would cost all verdicts.
+        evidence=clip(item.evidence.replace("\0", "\N{REPLACEMENT CHARACTER}")),
         method=f"model {clip(model, 100)}",
         score=None if item.verdict == "not_checked" else item.score,
     )

@@ -114,6 +114,14 @@ def test_what_the_model_leaves_open_stays_open(
     assert reason in verdict["evidence"]
 
 
+def test_evidence_that_could_not_be_stored_costs_no_verdict(model: FakeModel) -> None:
+    model.will(answer(item(evidence="a\0b")))
+
+    (verdict,) = judge("Friendly tone")
+
+    assert (verdict["verdict"], verdict["evidence"]) == ("met", "a\ufffdb")
+
+
 def test_an_answer_in_a_fence_of_markdown_is_read(model: FakeModel) -> None:
     model.will(fakes.completion(f"```json\n{json.dumps({'verdicts': [item()]})}\n```"))
 
