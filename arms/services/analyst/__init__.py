@@ -1,1 +1,1 @@
-"""The analyst: text and table work that needs no model."""
+"""The analyst: work on texts, tables and JSON that needs no model."""

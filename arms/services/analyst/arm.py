@@ -11,6 +11,7 @@ from arms.services.analyst.capabilities import SPEC
 from arms.services.analyst.column_work import COLUMN_WORK
 from arms.services.analyst.count_work import COUNT_WORK
 from arms.services.analyst.form_work import FORM_WORK
+from arms.services.analyst.json_work import JSON_WORK
 from arms.services.analyst.likeness_work import LIKENESS_WORK
 from arms.services.analyst.reading_work import READING_WORK
 from arms.services.analyst.row_work import ROW_WORK
@@ -23,7 +24,7 @@ from octollm.errors import ArmInputError
 
 
 class AnalystArm:
-    """Works on texts and tables without a model."""
+    """Works on texts, tables and JSON without a model."""
 
     @property
     def spec(self) -> ArmSpec:
@@ -70,4 +71,5 @@ _WORK: Mapping[str, Work] = {
     **COLUMN_WORK,
     **ROW_WORK,
     **TREND_WORK,
+    **JSON_WORK,
 }

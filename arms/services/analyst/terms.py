@@ -83,6 +83,29 @@ class Terms:
                     yield Hit(term=name, start=start, end=tokens[place + size - 1][2])
 
 
+def compiled_pattern(pattern: str) -> Any:
+    """Return a pattern of RE2, whose time grows only with the length of the text.
+
+    Raises:
+        ArmInputError: it is empty, too long or too large, or not one of RE2.
+    """
+    if not 0 < len(pattern) <= MAX_PATTERN:
+        raise ArmInputError(f"A pattern must have 1 to {MAX_PATTERN} characters.")
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MAX_MEMORY
+    try:
+        compiled: Any = re2.compile(pattern, options)  # type: ignore[no-untyped-call]  # the library has no types
+    except re2.error as error:
+        raise ArmInputError(
+            f"“{pattern[:100]}” is no regular expression of RE2, which knows no "
+            "look-around and no back-references."
+        ) from error
+    if compiled.programsize > _MAX_PROGRAM:
+        raise ArmInputError(f"“{pattern[:100]}” is too large: repeat less in it.")
+    return compiled
+
+
 class Pattern:
     """A regular expression of RE2, looked for line by line."""
 
@@ -92,24 +115,10 @@ class Pattern:
         Raises:
             ArmInputError: it is no text, too long, or not one of RE2.
         """
-        if not isinstance(pattern, str) or not 0 < len(pattern) <= MAX_PATTERN:
-            raise ArmInputError(
-                f"“pattern” must be a text of 1 to {MAX_PATTERN} characters."
-            )
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = _MAX_MEMORY
-        try:
-            compiled: Any = re2.compile(pattern, options)  # type: ignore[no-untyped-call]  # the library has no types
-        except re2.error as error:
-            raise ArmInputError(
-                "“pattern” is no regular expression of RE2, which knows no "
-                "look-around and no back-references."
-            ) from error
-        if compiled.programsize > _MAX_PROGRAM:
-            raise ArmInputError("“pattern” is too large: repeat less in it.")
+        if not isinstance(pattern, str):
+            raise ArmInputError("“pattern” must be a text.")
         self.names = (pattern,)
-        self._compiled = compiled
+        self._compiled = compiled_pattern(pattern)
 
     def hits(self, text: str, *, check: Check) -> Iterator[Hit]:
         """Yield every place that is not empty."""

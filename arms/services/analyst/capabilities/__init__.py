@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from arms.contract import ArmSpec
 from arms.services.analyst.capabilities.columns import COLUMNS
+from arms.services.analyst.capabilities.json_values import JSON_VALUES
 from arms.services.analyst.capabilities.reading import READING
 from arms.services.analyst.capabilities.rows import ROWS
 from arms.services.analyst.capabilities.texts import FORMS, LIKENESS, SEARCHING
@@ -13,7 +14,7 @@ from arms.services.analyst.capabilities.texts import FORMS, LIKENESS, SEARCHING
 SPEC = ArmSpec(
     name="analyst",
     version="1.1",
-    description="Works on texts and tables with lexicon, rules and statistics.",
+    description="Works on texts, tables and JSON with lexicon, rules and statistics.",
     capabilities=(
         *READING,
         *SEARCHING,
@@ -21,6 +22,7 @@ SPEC = ArmSpec(
         *LIKENESS,
         *COLUMNS,
         *ROWS,
+        *JSON_VALUES,
     ),
     sees=frozenset({"EMAIL", "PHONE", "IP", "IBAN"}),
     is_repeatable=True,
