@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from arms.contract import Capability
+from arms.services.analyst import languages
 from arms.services.analyst.arm import AnalystArm
 from arms.services.analyst.capabilities import SPEC
 from octollm.errors import ArmInputError, MissingInputError
@@ -102,3 +105,12 @@ def test_parts_of_texts_hold_values_whole_or_not_at_all(capability: str) -> None
     for found in reversed(find_pii(shown)):
         shown = shown[: found.start] + shown[found.end :]
     assert "doe" not in shown
+
+
+def test_the_documents_name_every_capability_and_no_other() -> None:
+    text = (Path(__file__).parents[3] / "docs/analyst.md").read_text()
+
+    named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+    assert sorted(named) == sorted(offer.name for offer in SPEC.capabilities)
+    assert f"{len(languages.CODES)} languages" in text
