@@ -123,6 +123,7 @@ class Asking:
                 answer = self._call(call)
             except BudgetExceededError:
                 quota.used = 0
+                limits.note_unasked(self._provider)
                 raise
             except CallFailedError as failed:
                 if not failed.may_be_billed:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from arms.answers import CallFailedError
 from arms.contract import ModelCall
 from arms.providers import Provider
-from octollm.errors import ModelUnavailableError
+from octollm.errors import ModelUnavailableError, OctoLLMError
 from octollm.resilience import breakers, outbound, rates
 from octollm.resilience.deadline import StopToken
 
@@ -43,18 +43,29 @@ def admitted(
     tokens = call.input_tokens + call.output_tokens
     per_minute = provider.tokens_per_minute
     gate.pass_when(lambda: _breaker_wait_s(provider))
-    gate.pass_when(
-        lambda: rates.take(
-            f"{_name(provider)}:requests", 1, per_minute=provider.requests_per_minute
-        )
-    )
     scope = f"{_name(provider)}:tokens"
-    gate.pass_when(lambda: rates.take(scope, tokens, per_minute=per_minute))
+    try:
+        gate.pass_when(
+            lambda: rates.take(
+                f"{_name(provider)}:requests",
+                1,
+                per_minute=provider.requests_per_minute,
+            )
+        )
+        gate.pass_when(lambda: rates.take(scope, tokens, per_minute=per_minute))
+    except OctoLLMError:
+        note_unasked(provider)
+        raise
     quota = Quota(used=tokens)
     try:
         yield quota
     finally:
         rates.give_back(scope, tokens - quota.used, per_minute=per_minute)
+
+
+def note_unasked(provider: Provider) -> None:
+    """Leave it to another caller to find out how the provider is."""
+    breakers.hand_back(_name(provider))
 
 
 def note_success(provider: Provider) -> None:

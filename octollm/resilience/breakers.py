@@ -100,6 +100,10 @@ UPDATE breakers SET state = 'closed', failures = 0, window_until = NULL,
        open_until = NULL, updated_at = clock_timestamp()
 WHERE name = %(name)s AND (state = 'half_open' OR state = 'closed' AND failures > 0)
 """
+_HAND_BACK = """
+UPDATE breakers SET open_until = clock_timestamp(), updated_at = clock_timestamp()
+WHERE name = %(name)s AND state = 'half_open'
+"""
 _HOLD_OFF = """
 INSERT INTO breakers (name, state, failures, retry_at, updated_at)
 VALUES (%(name)s, 'closed', 0,
@@ -148,6 +152,13 @@ def hold_off(name: str, *, seconds: float) -> None:
     """
     if seconds > 0:
         _write(_HOLD_OFF, name=name, hold_s=min(seconds, MAX_HOLD_OFF_S))
+
+
+def hand_back(name: str) -> None:
+    """Tell that nobody was asked after all; if it was to be a probe, another may."""
+    row = _cache.row(name)
+    if row is not None and row.state != Breaker.State.CLOSED:
+        _write(_HAND_BACK, name=name)
 
 
 def collect() -> Iterable[Metric]:

@@ -368,6 +368,27 @@ class TestBreakers:
         assert probed is not None
         assert probed.state == Breaker.State.CLOSED
 
+    @pytest.mark.parametrize("obstacle", ["budget", "limit"])
+    def test_a_probe_that_is_never_sent_is_left_to_the_next_caller(
+        self, obstacle: str, first: FakeModel, entries: list[dict[str, Any]]
+    ) -> None:
+        entries[0]["tpm"] = 10
+        ask()
+        for _ in range(breakers.FAILURES):
+            breakers.failed("llm:one")
+        Breaker.objects.update(open_until="2000-01-01T00:00:00Z")
+        breakers._cache.forget()
+
+        if obstacle == "limit":
+            ask()
+        else:
+            entries[0]["tpm"] = 0
+            with pytest.raises(BudgetExceededError):
+                ask(MemoryMeter(max_tokens=1))
+
+        assert len(first.requests) == 1
+        assert breakers.ask("llm:one").is_probe
+
     def test_a_probe_that_succeeds_closes_the_breaker(self) -> None:
         for _ in range(breakers.FAILURES):
             breakers.failed("llm:one")

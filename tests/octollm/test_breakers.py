@@ -173,6 +173,25 @@ def test_probe_that_tells_nothing_is_given_up():
     assert ask(NAME).is_probe
 
 
+def test_probe_that_is_handed_back_is_another_s():
+    probing()
+
+    breakers.hand_back(NAME)
+
+    assert ask(NAME).is_probe
+
+
+def test_what_is_handed_back_while_open_or_closed_changes_nothing():
+    breakers.hand_back(NAME)
+    opened()
+
+    breakers.hand_back(NAME)
+
+    assert not ask(NAME).is_allowed
+    new_process()
+    assert ask(NAME).wait_s > breakers.OPEN_S / 2
+
+
 def test_state_outlives_the_process_and_a_flushed_redis(engines):
     opened()
     redis_client.client().flushall()

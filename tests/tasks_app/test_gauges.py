@@ -6,6 +6,7 @@ import dramatiq
 import pytest
 from rest_framework.test import APIClient
 
+from tasks_app import actors  # noqa: F401  # declares the queues
 from tasks_app.hints import Hints, send_hints
 from tasks_app.pipeline import run_step
 from tests.builders import claim_of, make_planned_task, make_step, make_task
