@@ -237,7 +237,8 @@ class TestDearestPrice:
 
         dearest = dearest_price("judging")
 
-        assert (dearest.input_per_million, dearest.output_per_million) == (2, 9)
+        assert dearest.input_per_million == 2
+        assert dearest.output_per_million == 9
 
     def test_who_has_no_price_is_not_asked_and_does_not_count(
         self, settings: Any
