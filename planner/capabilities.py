@@ -29,7 +29,7 @@ _PLANNING = Capability(
     output_schema=schemas.record(
         {
             "task_id": schemas.text("Whose plan it is."),
-            "source": schemas.one_of(("recipe", "model", "cache", "caller")),
+            "source": schemas.one_of(("recipe", "model", "cache", "caller", "memory")),
             "recipe": schemas.anything(),
             "model": schemas.anything(),
             "prompt_version": schemas.anything(),

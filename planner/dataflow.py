@@ -11,7 +11,14 @@ from arms.contract import Capability
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner.candidate import Candidate, Compilation, clip
-from planner.plan import REFERENCE_KEY, look_up, reference_path, references, step_of
+from planner.plan import (
+    REFERENCE_KEY,
+    goal_roots,
+    look_up,
+    reference_path,
+    references,
+    step_of,
+)
 from planner.shapes import can_flow, member, misfit, type_name
 
 # What decides who does what and where is chosen before any tainted text is read.
@@ -120,11 +127,21 @@ def _check_path(work: Compilation, who: str, path: str) -> None:
             work.refuse(
                 "P010", f"{who}: “{clip(path)}” does not exist; context has {has}."
             )
-    elif path != "goal":
+    elif _in_goal(work, path) is None:
         work.refuse(
             "P007",
             f"{who}: “{clip(path)}” must be goal, context.KEY or steps.ID.KEY.",
         )
+
+
+def _in_goal(work: Compilation, path: str) -> JSONValue:
+    """Return the goal, or the texts in it that a path leads to; else nothing."""
+    if not path.startswith("goal"):
+        return None
+    try:
+        return look_up(goal_roots(work.contract.goal, path), path)
+    except MissingInputError:
+        return None
 
 
 def _check_output(work: Compilation, who: str, rest: str) -> None:
@@ -159,8 +176,8 @@ def _misfit_of(
     path = reference_path(value)
     if path is None:
         return misfit(value, wanted, name)
-    if path == "goal":
-        return misfit(work.contract.goal, wanted, name)
+    if (found := _in_goal(work, path)) is not None:
+        return misfit(found, wanted, name)
     if step_of(path) is None:
         return _misfit_of_context(work, path, wanted, name)
     step_id, *keys = path.removeprefix("steps.").split(".")

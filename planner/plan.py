@@ -1,7 +1,8 @@
 """Plans as values: steps, references between them, and their JSON form.
 
-A reference is an object with the single key ``$from``. It names the goal, a place
-in the context or an output of a step, and is resolved when the step runs.
+A reference is an object with the single key ``$from``. It names the goal, the texts
+that the goal brings, a place in the context or an output of a step, and is resolved
+when the step runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
+from planner import goal_texts
 from planner.grants import NOTHING, Grants
 
 REFERENCE_KEY = "$from"
@@ -22,7 +24,7 @@ _INDEX = re.compile(r"[0-9]{1,9}")
 # How many parts of a path one key may take up; without a bound a long path is slow.
 _MAX_KEY_PARTS = 64
 
-Source: TypeAlias = Literal["recipe", "model", "cache", "caller"]
+Source: TypeAlias = Literal["recipe", "model", "cache", "caller", "memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +156,8 @@ def resolve(
     """
     path = reference_path(value)
     if path is not None:
-        roots: JSONObject = {"goal": goal, "context": context, "steps": dict(outputs)}
-        return look_up(roots, path)
+        roots: JSONObject = {"context": context, "steps": dict(outputs)}
+        return look_up(roots | goal_roots(goal, path), path)
     if isinstance(value, dict):
         return {
             key: resolve(member, goal=goal, context=context, outputs=outputs)
@@ -167,6 +169,15 @@ def resolve(
             for member in value
         ]
     return value
+
+
+def goal_roots(goal: str, path: str) -> JSONObject:
+    """Return what a path that begins with the goal leads into."""
+    roots: JSONObject = {"goal": goal}
+    if path.startswith(goal_texts.PATH):
+        brought = goal_texts.texts_in(goal).texts
+        roots[goal_texts.PATH] = list[JSONValue](brought)
+    return roots
 
 
 def look_up(value: JSONValue, path: str) -> JSONValue:

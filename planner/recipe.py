@@ -1,8 +1,8 @@
 """Recipes: plans that are shipped as data files and need no model.
 
-A recipe says which goals it fits, what it has to be given, its steps and the keys of
-its result. In a step's input ``{"$slot": "texts"}`` stands for what is found to work
-on.
+A recipe says which goals it fits, with examples, what it has to be given, its steps and
+the keys of its result. In a step's input ``{"$slot": "texts"}`` stands for what is found
+to work on. Each file holds a trial, too: the tests run it through the real arms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from octollm.types import JSONObject, JSONValue
 RECIPES_DIR = Path(__file__).resolve().parent / "recipes"
 SLOT_KEY = "$slot"
 
-Need = Literal["texts", "table", "pair", "documents"]
+Need = Literal["texts", "table", "tables", "pair", "value", "list", "documents"]
 
 
 class _Value(BaseModel):
@@ -32,11 +32,12 @@ class Fit(_Value):
     """Which goals a recipe fits; every list holds plain words.
 
     Attributes:
-        subjects: words of which one is enough.
-        verbs, objects: words that support a fit.
-        phrases: a whole fit; ``*`` stands for up to four words.
-        excludes: words that rule it out.
-        counts_context: whether having what it needs in the context supports a fit.
+        subjects: words that are as strong a sign as a phrase.
+        verbs: orders that it follows; they support a fit.
+        objects: words that support a fit.
+        phrases: a strong sign; ``*`` stands for up to four words, ``{n}`` for a number,
+            ``a|b`` for either word.
+        excludes: words and phrases that rule it out.
     """
 
     subjects: tuple[str, ...] = ()
@@ -44,7 +45,6 @@ class Fit(_Value):
     objects: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
-    counts_context: bool = False
 
 
 class Option(_Value):
@@ -55,6 +55,7 @@ class Option(_Value):
         is_required: whether the recipe cannot do without it.
         shape: what to supply, in words; for the message when it is missing.
         count_of: words; "5 keywords" in the goal means 5.
+        count_after: words; "batches of 50" in the goal means 50.
         choices: values by the words in the goal that ask for them.
     """
 
@@ -62,6 +63,7 @@ class Option(_Value):
     is_required: bool = False
     shape: str = ""
     count_of: tuple[str, ...] = ()
+    count_after: tuple[str, ...] = ()
     choices: dict[str, tuple[str, ...]] = {}
 
 
@@ -74,6 +76,39 @@ class RecipeStep(_Value):
     capability: str
     input: dict[str, Any]
     options: dict[str, Option] = {}
+
+
+class Examples(_Value):
+    """Goals in a caller's words: the first lists what the recipe is for.
+
+    Attributes:
+        fits: goals that it takes.
+        refuses: goals that sound alike and that it must leave alone.
+    """
+
+    fits: Annotated[tuple[str, ...], Field(min_length=2)]
+    refuses: Annotated[tuple[str, ...], Field(min_length=2)]
+
+
+class TrialDocument(_Value):
+    """A document that is ingested before a trial."""
+
+    collection: str
+    title: str
+    text: str
+
+
+class Trial(_Value):
+    """A small request, and values that its result must hold.
+
+    Attributes:
+        result: values by dotted path, such as ``{"groups.0.count": 2}``.
+    """
+
+    goal: str
+    context: dict[str, Any] = {}
+    documents: tuple[TrialDocument, ...] = ()
+    result: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Recipe(_Value):
@@ -89,9 +124,11 @@ class Recipe(_Value):
     title: str
     needs: Need
     fit: Fit
+    examples: Examples
     steps: Annotated[tuple[RecipeStep, ...], Field(min_length=1)]
     result: dict[str, str]
     serves: tuple[str, ...] = ()
+    trial: Trial
 
 
 @cache

@@ -10,14 +10,14 @@ from octollm.errors import MissingInputError, NeedsModelError
 from octollm.types import JSONObject, JSONValue
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
-from planner.matching import match_goal
+from planner.goal_texts import GoalTexts, texts_in
+from planner.matching import Match, match_goal
 from planner.plan import Plan, PlanningContract, reference
-from planner.recipe import Option, Recipe, RecipeStep, all_recipes, fill
-from planner.sources import Source, find_source, support
-from planner.words import root, root_set, roots, words
+from planner.recall import recall
+from planner.recipe import Option, Recipe, RecipeStep, fill
+from planner.sources import Source, find_source, given
+from planner.words import NUMBERS, root, root_set, roots, words
 
-_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
-_NUMBERS |= {"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
 NEAREST = 3
 
 
@@ -27,7 +27,7 @@ def plan_by_recipe(
     *,
     notes: tuple[str, ...] = (),
 ) -> Plan:
-    """Return the plan of the recipes that fit the goal.
+    """Return the plan of the recipes that fit the goal, else an earlier plan for it.
 
     Args:
         contract: what is asked for.
@@ -39,37 +39,60 @@ def plan_by_recipe(
         MissingInputError: a recipe fits and there is nothing to work on.
         InvalidPlanError: the recipe's plan breaks a limit of the contract.
     """
-    match = match_goal(
-        contract.goal,
-        all_recipes(),
-        support=lambda recipe: support(recipe.needs, contract),
-    )
-    if not match.recipes:
-        raise NeedsModelError(_needs_model(match.nearest, match.open_part))
-    draft = _draft(match.recipes, contract, notes)
-    return compile_plan(draft, contract=contract, catalogue=catalogue, source="recipe")
+    match, brought = _matched(contract)
+    if match.recipes:
+        return compile_plan(
+            _draft(match.recipes, contract, brought, notes),
+            contract=contract,
+            catalogue=catalogue,
+            source="recipe",
+        )
+    earlier = recall(contract, catalogue, notes=notes)
+    if earlier.plan is None:
+        raise NeedsModelError(_needs_model(match, earlier.near_count))
+    return earlier.plan
 
 
-def _needs_model(nearest: Sequence[Recipe], open_part: str) -> str:
-    titles = "; ".join(recipe.title for recipe in nearest[:NEAREST])
+def _matched(contract: PlanningContract) -> tuple[Match, GoalTexts | None]:
+    """Return what fits, and the goal's texts if they are to be worked on."""
+    brought = texts_in(contract.goal)
+    there = given(contract)
+    # A few words behind a colon are part of the order when there is other input.
+    if brought.texts and (brought.is_block or not there.needs):
+        match = match_goal(brought.instruction, given=given(contract, brought=brought))
+        if match.recipes:
+            return match, brought
+    return match_goal(contract.goal, given=there), None
+
+
+def _needs_model(match: Match, near_count: int) -> str:
+    titles = "; ".join(recipe.title for recipe in match.nearest[:NEAREST])
     why = (
-        f"“{open_part[:80]}” can only be done with a model"
-        if open_part
+        f"“{match.open_part[:80]}” can only be done with a model"
+        if match.open_part
         else "No recipe fits this goal"
     )
+    earlier = (
+        f" {near_count} of your earlier goals are near it, none of them the same."
+        if near_count
+        else ""
+    )
     return (
-        f"{why}. The nearest recipes are: {titles}. To plan any goal, configure a "
-        "model with OCTOLLM_LLM_BASE_URL and OCTOLLM_LLM_MODEL."
+        f"{why}. The nearest recipes are: {titles}.{earlier} To plan any goal, "
+        "configure a model with OCTOLLM_LLM_BASE_URL and OCTOLLM_LLM_MODEL."
     )
 
 
 def _draft(
-    recipes: Sequence[Recipe], contract: PlanningContract, notes: tuple[str, ...]
+    recipes: Sequence[Recipe],
+    contract: PlanningContract,
+    brought: GoalTexts | None,
+    notes: tuple[str, ...],
 ) -> PlanDraft:
     steps: list[JSONObject] = []
     result: dict[str, JSONValue] = {}
     for recipe in recipes:
-        source = find_source(recipe.needs, contract)
+        source = find_source(recipe.needs, contract, brought=brought)
         steps += [step for step in source.steps if step not in steps]
         steps += [_step(step, recipe, source, contract) for step in recipe.steps]
         for key, output in recipe.result.items():
@@ -122,9 +145,10 @@ def _option(name: str, option: Option, contract: PlanningContract) -> JSONValue:
     for key in option.keys:
         if contract.context.get(key) is not None:
             return reference(f"context.{key}")
-    if option.count_of:
-        return _counted(contract.goal, option.count_of)
-    asked = frozenset(roots(contract.goal))
+    goal = texts_in(contract.goal).instruction
+    if option.count_of or option.count_after:
+        return _counted(goal, option)
+    asked = frozenset(roots(goal))
     chosen: list[JSONValue] = [
         value for value, cues in option.choices.items() if root_set(cues) & asked
     ]
@@ -138,12 +162,16 @@ def _option(name: str, option: Option, contract: PlanningContract) -> JSONValue:
     return None
 
 
-def _counted(goal: str, nouns: Sequence[str]) -> int | None:
-    """Return 5 for "the 5 most important keywords" and "top five keywords"."""
-    either = "|".join(map(re.escape, root_set(nouns)))
-    number = "|".join((r"\d{1,3}", *_NUMBERS))
-    text = " ".join(each if each in _NUMBERS else root(each) for each in words(goal))
-    found = re.search(rf"\b({number}) (?:\S+ ){{0,2}}(?:{either})\b", text)
+def _counted(goal: str, option: Option) -> int | None:
+    """Return 5 for "the 5 most important keywords" and "batches of five"."""
+    number = "|".join((r"\d{1,3}", *NUMBERS))
+    nouns = "|".join(map(re.escape, root_set(option.count_of))) or r"(?!)"
+    heads = "|".join(" ".join(roots(each)) for each in option.count_after) or r"(?!)"
+    text = " ".join(each if each in NUMBERS else root(each) for each in words(goal))
+    found = re.search(
+        rf"\b(?:({number}) (?:\S+ ){{0,2}}(?:{nouns})|(?:{heads}) ({number}))\b", text
+    )
     if found is None:
         return None
-    return _NUMBERS.get(found[1]) or int(found[1]) or None
+    said = found[1] or found[2]
+    return NUMBERS.get(said) or int(said) or None

@@ -1,30 +1,38 @@
-"""What a recipe works on: found in the context, else among ingested documents.
+"""What a recipe works on: found in the context or the goal, else among documents.
 
 A plan refers to what was found and holds none of it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from arms.knowledge import search
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
+from planner import goal_texts
+from planner.goal_texts import GoalTexts
+from planner.matching import Given
+from planner.places import (
+    LIST_KEYS,
+    TABLE_KEYS,
+    TEXT_KEYS,
+    VALUE_KEYS,
+    Place,
+    columns_of,
+    is_list,
+    is_named,
+    is_table,
+    is_texts,
+    is_value,
+    places,
+)
 from planner.plan import PlanningContract, reference
 from planner.recipe import Need
 from planner.words import root, roots
 
-TEXT_FIELDS = ("text", "review", "body", "content", "comment", "message")
-_TEXT_KEYS = frozenset(
-    roots(
-        "reviews texts documents comments feedback items messages articles text "
-        "document article review comment message posts tweets tickets emails notes "
-        "sentences paragraphs body content transcript report answers responses"
-    )
-)
-_TABLE_KEYS = frozenset(roots("table csv rows data records dataset spreadsheet"))
 _PAIR_KEYS = (
     ("a", "b"),
     ("text_a", "text_b"),
@@ -35,15 +43,6 @@ _PAIR_KEYS = (
     ("before", "after"),
     ("original", "revised"),
 )
-# These say how to work, not on what.
-_OPTION_KEYS = frozenset(
-    roots(
-        "rules labels categories classes kinds collection limit top sentences query "
-        "group_by groupby by measures metrics language question title name"
-    )
-)
-_LONG_TEXT = 80
-_DELIMITED = re.compile(r"[^\n]*[,;\t|][^\n]*\r?\n[^\n]*[,;\t|]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,140 +61,135 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """A value in the context that may be worked on."""
+class _Kind:
+    """How one value that a recipe works on is known."""
 
-    path: str
-    value: JSONValue
-    key: str
-    size: int
+    accepts: Callable[[Place], bool]
+    keys: frozenset[str]
+    noun: str
 
 
-def find_source(need: Need, contract: PlanningContract) -> Source:
+_KINDS: Mapping[Need, _Kind] = {
+    "texts": _Kind(accepts=is_texts, keys=TEXT_KEYS, noun="text"),
+    "table": _Kind(accepts=is_table, keys=TABLE_KEYS, noun="table"),
+    "value": _Kind(accepts=is_value, keys=VALUE_KEYS, noun="JSON"),
+    "list": _Kind(accepts=is_list, keys=LIST_KEYS, noun="list"),
+}
+_FROM_DOCUMENTS = ("texts", "table", "documents")
+
+
+def find_source(
+    need: Need, contract: PlanningContract, *, brought: GoalTexts | None = None
+) -> Source:
     """Return what there is to work on.
+
+    Args:
+        need: what kind is needed.
+        contract: the request.
+        brought: the goal, cut into instruction and texts; unset when its texts are
+            none to work on.
 
     Raises:
         MissingInputError: nothing; the message names what to supply.
     """
-    found = in_context(need, contract)
-    if found is None and need != "pair":
+    found = at_hand(need, contract, brought=brought)
+    if found is None and need in _FROM_DOCUMENTS:
         found = _in_documents(need, contract)
     if found is None:
         raise MissingInputError(_WANTED[need])
     return found
 
 
-def in_context(need: Need, contract: PlanningContract) -> Source | None:
-    """Return what the context holds to work on, or nothing."""
-    if need == "pair":
-        return _pair(contract)
+def at_hand(
+    need: Need, contract: PlanningContract, *, brought: GoalTexts | None = None
+) -> Source | None:
+    """Return what the context or the goal holds to work on, or nothing."""
     if need == "documents":
         return None
-    accepts = _is_table if need == "table" else _is_text_source
-    keys = _TABLE_KEYS if need == "table" else _TEXT_KEYS
-    places = [place for place in _places(contract.context) if accepts(place)]
-    if not places:
+    in_context = _in_context(need, contract)
+    if brought is None or not brought.texts:
+        return in_context
+    in_goal = _in_goal(need, brought.texts)
+    return (in_goal or in_context) if brought.is_block else (in_context or in_goal)
+
+
+def given(contract: PlanningContract, *, brought: GoalTexts | None = None) -> Given:
+    """Return what there is to work on and what the context calls it."""
+    named = [place.key for place in places(contract.context)]
+    for place in places(contract.context):
+        if is_table(place):
+            named += columns_of(place.value)
+    return Given(
+        needs=frozenset(
+            need
+            for need in get_args(Need)
+            if at_hand(need, contract, brought=brought) is not None
+        ),
+        names=frozenset(each for name in named for each in roots(_plain(name))),
+        is_brought=brought is not None,
+    )
+
+
+def _in_context(need: Need, contract: PlanningContract) -> Source | None:
+    if need in ("pair", "tables"):
+        return _pair(contract) if need == "pair" else _tables(contract)
+    kind = _KINDS[need]
+    found = [place for place in places(contract.context) if kind.accepts(place)]
+    if not found:
         return None
     goal = frozenset(roots(contract.goal))
-    best = max(places, key=lambda p: (_names(p.key, goal), root(p.key) in keys, p.size))
-    why = _why(best, places, goal)
-    what = "table" if need == "table" else _count(best.value)
+    best = max(
+        found, key=lambda p: (is_named(p.key, goal), root(p.key) in kind.keys, p.size)
+    )
+    why = _why(best, found, goal)
+    what = _count(best.value) if need == "texts" else kind.noun
     return Source(
         slots={need: reference(best.path)}, words=f"of the {what} in {best.path}{why}"
     )
 
 
-def support(need: Need, contract: PlanningContract) -> float:
-    """Return how much the context speaks for work of this kind.
-
-    0.2 when there is something to work on, 0.4 when the goal names it, or one of a
-    table's columns; 0.0 otherwise.
-    """
-    if in_context(need, contract) is None:
-        return 0.0
-    goal = frozenset(roots(contract.goal))
-    named = [place.key for place in _places(contract.context)]
-    if need == "table":
-        named += [each for p in _places(contract.context) for each in _columns(p.value)]
-    return 0.4 if any(_names(name, goal) for name in named) else 0.2
-
-
-def _columns(table: JSONValue) -> list[str]:
-    """Return the names of a table's columns, none if it is no table."""
-    if isinstance(table, str):
-        return re.split(r"[,;\t|]", table.partition("\n")[0])
-    if isinstance(table, dict):
-        columns = table.get("columns")
-        return [str(each) for each in columns] if isinstance(columns, list) else []
-    first = table[0] if isinstance(table, list) and table else None
-    return list(first) if isinstance(first, dict) else []
-
-
-def _places(context: JSONObject) -> Iterator[_Place]:
-    """Yield the members of the context, and one level below."""
-    for key, value in context.items():
-        if _is_option(key):
-            continue
-        yield _Place(path=f"context.{key}", value=value, key=key, size=_size(value))
-        if isinstance(value, dict):
-            for inner, below in value.items():
-                path = f"context.{key}.{inner}"
-                yield _Place(path=path, value=below, key=inner, size=_size(below))
-
-
-def _is_option(key: str) -> bool:
-    return all(each in _OPTION_KEYS for each in roots(key.replace("_", " ")) or [key])
-
-
-def _size(value: JSONValue) -> int:
-    """Return how many characters of text are in a value."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, list):
-        return sum(map(_size, value))
-    return sum(map(_size, value.values())) if isinstance(value, dict) else 0
-
-
-def _is_text_source(place: _Place) -> bool:
-    value = place.value
-    if isinstance(value, str):
-        is_expected = root(place.key) in _TEXT_KEYS
-        return bool(value.strip()) and (is_expected or len(value) >= _LONG_TEXT)
-    return isinstance(value, list) and any(map(_holds_text, value))
-
-
-def _holds_text(value: JSONValue) -> bool:
-    if isinstance(value, dict):
-        return any(isinstance(value.get(field), str) for field in TEXT_FIELDS)
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_table(place: _Place) -> bool:
-    value = place.value
-    if isinstance(value, str):
-        return _DELIMITED.match(value) is not None
-    if isinstance(value, dict):
-        return isinstance(value.get("columns"), list) and isinstance(
-            value.get("rows"), list
+def _in_goal(need: Need, texts: Sequence[str]) -> Source | None:
+    """Return the texts that the goal brings, if they are what is needed."""
+    path = goal_texts.PATH
+    if need in ("pair", "tables"):
+        one, other = _slots_of(need)
+        slots: JSONObject = {
+            one: reference(f"{path}.0"),
+            other: reference(f"{path}.1"),
+        }
+        is_fit = len(texts) == 2 and (need == "pair" or all(map(_is_table, texts)))
+        return Source(slots=slots, words="that the goal brings") if is_fit else None
+    if need == "texts" or (need == "list" and len(texts) > 1):
+        what = _count(list[JSONValue](texts))
+        return Source(
+            slots={need: reference(path)}, words=f"of the {what} that the goal brings"
         )
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(row, dict) for row in value)
+    place = Place(path=f"{path}.0", value=texts[0], key="", size=len(texts[0]))
+    if need == "list" or not _KINDS[need].accepts(place):
+        return None
+    return Source(
+        slots={need: reference(place.path)},
+        words=f"of the {_KINDS[need].noun} that the goal brings",
     )
 
 
-def _names(key: str, goal: frozenset[str]) -> bool:
-    """Tell whether the goal names a key: "reviews" names product_reviews."""
-    named = roots(key.replace("_", " "))
-    return bool(named) and named[-1] in goal
+def _is_table(text: str) -> bool:
+    return is_table(Place(path="", value=text, key="", size=len(text)))
 
 
-def _why(best: _Place, places: list[_Place], goal: frozenset[str]) -> str:
-    if len(places) == 1:
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _slots_of(need: Need) -> tuple[str, str]:
+    return ("left", "right") if need == "tables" else ("a", "b")
+
+
+def _why(best: Place, found: list[Place], goal: frozenset[str]) -> str:
+    if len(found) == 1:
         return ""
-    reason = "the goal names it" if _names(best.key, goal) else "it is the largest"
-    return f" (chosen among {len(places)} because {reason})"
+    reason = "the goal names it" if is_named(best.key, goal) else "it is the largest"
+    return f" (chosen among {len(found)} because {reason})"
 
 
 def _count(value: JSONValue) -> str:
@@ -208,23 +202,35 @@ def _pair(contract: PlanningContract) -> Source | None:
     context = contract.context
     for one, other in _PAIR_KEYS:
         if one in context and other in context:
-            return _pair_of(f"context.{one}", f"context.{other}")
+            return _both("pair", f"context.{one}", f"context.{other}")
     texts = [
         place.path
-        for place in _places(context)
+        for place in places(context)
         if isinstance(place.value, str) and place.value.strip()
     ]
     if len(texts) == 2:
-        return _pair_of(*texts)
-    for place in _places(context):
+        return _both("pair", *texts)
+    for place in places(context):
         if isinstance(place.value, list) and len(place.value) == 2:
-            return _pair_of(f"{place.path}.0", f"{place.path}.1")
+            return _both("pair", f"{place.path}.0", f"{place.path}.1")
     return None
 
 
-def _pair_of(one: str, other: str) -> Source:
+def _tables(contract: PlanningContract) -> Source | None:
+    """Return the two tables there are, or the two that the goal names."""
+    found = [place for place in places(contract.context) if is_table(place)]
+    if len(found) > 2:
+        goal = frozenset(roots(contract.goal))
+        found = [place for place in found if is_named(place.key, goal)]
+    if len(found) != 2:
+        return None
+    return _both("tables", found[0].path, found[1].path)
+
+
+def _both(need: Need, one: str, other: str) -> Source:
+    first, second = _slots_of(need)
     return Source(
-        slots={"a": reference(one), "b": reference(other)},
+        slots={first: reference(one), second: reference(other)},
         words=f"{one} and {other}",
     )
 
@@ -268,7 +274,7 @@ def _fetched(need: Need, chosen: search.Selection, *, has_collection: bool) -> S
     )
 
 
-_WANTED: dict[Need, str] = {
+_WANTED: Mapping[Need, str] = {
     "texts": (
         "There are no texts to work on: put them into context, such as "
         '{"reviews": ["…", "…"]}, or ingest documents with POST /documents or '
@@ -282,6 +288,17 @@ _WANTED: dict[Need, str] = {
     "pair": (
         "There are no two texts to compare: put them into context as "
         '{"a": "…", "b": "…"}.'
+    ),
+    "tables": (
+        "There are no two tables to join: put them into context, such as "
+        '{"left": "id,name\\n1,Ann", "right": "id,city\\n1,Rome"}.'
+    ),
+    "value": (
+        "There is no JSON to work on: put it into context, such as "
+        '{"data": {"name": "Ann"}}.'
+    ),
+    "list": (
+        'There is no list to cut: put it into context, such as {"items": [1, 2, 3]}.'
     ),
     "documents": (
         "There are no documents to search: ingest some with POST /documents or "

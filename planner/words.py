@@ -10,10 +10,20 @@ _BRITISH = re.compile(r"(?<=.{3}[iy])s(?=(?:e|ed|es|er|ing|ation|ations)$)")
 _ENDINGS = ("ations", "ation", "ings", "ing", "ies", "ied", "ed", "es", "s", "e")
 _VOWEL = re.compile(r"[aeiouy]")
 
+NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+NUMBERS |= {"six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+# They stand in any goal and tell nothing about it.
+_SMALL_WORDS = frozenset("""
+    a an the this that these those it its they them their there here of in on to for
+    from with at as or and then also so i me my we us our you your is are was were be
+    been am do does did has have had can could will would shall should may might must
+    want need like please give any some all just very which what when where who
+    """.split())  # noqa: SIM905  # reads better than a list
+
 
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, in order."""
-    return _WORD.findall(text.lower())
+    return _WORD.findall(text.lower().replace("\u2019", "'"))
 
 
 def root(word: str) -> str:
@@ -36,6 +46,18 @@ def roots(text: str) -> list[str]:
 def root_set(phrases: Iterable[str]) -> frozenset[str]:
     """Return the roots of all words of all phrases."""
     return frozenset(each for phrase in phrases for each in roots(phrase))
+
+
+def telling_roots(text: str) -> list[str]:
+    """Return the roots of the words that tell something, in order.
+
+    Numbers tell how much and not what, so they are left out, too.
+    """
+    return [
+        root(word)
+        for word in words(text)
+        if word not in _SMALL_WORDS and word not in NUMBERS and not word.isdecimal()
+    ]
 
 
 def _without_ending(form: str) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from planner.matching import match_goal
-from planner.recipe import all_recipes
+from planner.calibration import calibration
+from planner.matching import Given, match_goal
+from planner.recipe import Need, Recipe, all_recipes
+from tests.planner import calibrate
+
+NOTHING = Given()
+EVERYTHING = Given(needs=calibrate.EVERYTHING)
 
 FITTING = {
     "sentiment": [
@@ -31,7 +36,7 @@ FITTING = {
         "Find the keywords",
         "What are the main topics in the feedback?",
         "Extract the 5 most important keywords from the articles",
-        "List the most frequent words",
+        "List the most telling words",
         "What do customers complain about?",
     ],
     "classify": [
@@ -47,7 +52,7 @@ FITTING = {
     "aggregate": [
         "how many rows per region",
         "Average price by region",
-        "Total sales per month",
+        "Total sales per shop",
         "Count the orders by customer",
         "number of tickets by status",
     ],
@@ -92,41 +97,110 @@ OPEN_ENDED = [
 ]
 
 
-@pytest.mark.parametrize("in_context", [0.0, 0.2])
+def taken(goal: str, given: Given = NOTHING) -> str:
+    return "+".join(recipe.id for recipe in match_goal(goal, given=given).recipes)
+
+
+@pytest.mark.parametrize("has_input", [False, True])
 @pytest.mark.parametrize(
     ("recipes", "goal"),
     [(recipes, goal) for recipes, goals in FITTING.items() for goal in goals],
 )
-def test_a_goal_finds_its_recipe(recipes: str, goal: str, in_context: float) -> None:
-    match = match_goal(goal, all_recipes(), support=lambda _: in_context)
+def test_a_goal_finds_its_recipe(recipes: str, goal: str, has_input: bool) -> None:
+    needs = {recipe.id: recipe.needs for recipe in all_recipes()}
+    there = frozenset(needs[each] for each in recipes.split("+"))
 
-    assert "+".join(recipe.id for recipe in match.recipes) == recipes
+    assert taken(goal, Given(needs=there) if has_input else NOTHING) == recipes
 
 
-@pytest.mark.parametrize("in_context", [0.0, 0.2])
+@pytest.mark.parametrize("given", [NOTHING, EVERYTHING], ids=["nothing", "everything"])
 @pytest.mark.parametrize("goal", OPEN_ENDED)
-def test_an_open_ended_goal_is_left_to_a_model(goal: str, in_context: float) -> None:
-    match = match_goal(goal, all_recipes(), support=lambda _: in_context)
+def test_an_open_ended_goal_is_left_to_a_model(goal: str, given: Given) -> None:
+    match = match_goal(goal, given=given)
 
     assert match.recipes == ()
     assert len(match.nearest) == len(all_recipes())
 
 
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.id)
+def test_a_recipe_takes_its_examples_and_leaves_what_only_sounds_so(
+    recipe: Recipe,
+) -> None:
+    given = Given(needs=frozenset[Need]({recipe.needs}))
+
+    assert {taken(goal, given) for goal in recipe.examples.fits} == {recipe.id}
+    assert [taken(goal, EVERYTHING) for goal in recipe.examples.refuses] == [
+        "" for _ in recipe.examples.refuses
+    ]
+
+
+def test_no_goal_of_the_calibration_is_written_in_a_recipe() -> None:
+    said = {
+        goal
+        for recipe in all_recipes()
+        for goal in (*recipe.examples.fits, *recipe.examples.refuses)
+    } | {phrase for recipe in all_recipes() for phrase in recipe.fit.phrases}
+
+    assert said.isdisjoint(case.goal for case in calibrate.all_cases())
+
+
+def test_the_shipped_threshold_takes_no_open_ended_and_no_reversed_goal() -> None:
+    calibrated = calibrate.figures(calibrate.cases("calibration"))
+    held_out = calibrate.figures(calibrate.cases("held_out"))
+
+    assert calibrated.false_accepts == held_out.false_accepts == 0
+    assert calibrated.wrong + held_out.wrong <= 4
+    assert min(calibrated.recall, held_out.recall) >= 0.95
+
+
+def test_the_shipped_thresholds_are_those_that_calibration_finds() -> None:
+    assert calibrate.chosen() == calibration()
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "Remove the duplicates from the table and show them",
+        "Deduplicate the rows, please. Thanks!",
+        "Deduplicate the rows. Keep it short.",
+        "Find the duplicate rows and list the result",
+    ],
+)
+def test_a_part_that_asks_for_nothing_more_rules_nothing_out(goal: str) -> None:
+    assert taken(goal) == "deduplicate_rows"
+
+
+def test_a_recipe_that_does_all_parts_takes_the_place_of_several() -> None:
+    goal = "Remove the duplicate reviews and score their sentiment"
+
+    assert taken(goal) == "unique_sentiment"
+
+
 def test_the_part_that_needs_a_model_is_named() -> None:
     goal = "Summarize the articles and translate the summary"
 
-    match = match_goal(goal, all_recipes(), support=lambda _: 0.0)
+    match = match_goal(goal, given=NOTHING)
 
     assert match.open_part == "translate the summary"
 
 
-def test_the_context_decides_where_words_are_few() -> None:
+def test_what_the_context_calls_its_columns_needs_no_recipe_to_know_it() -> None:
     goal = "What is the total revenue?"
 
-    without, with_column = (
-        match_goal(goal, all_recipes(), support=lambda _, s=support: s)  # type: ignore[misc]
-        for support in (0.0, 0.4)
-    )
+    known = Given(needs=frozenset[Need]({"table"}), names=frozenset({"revenu"}))
 
-    assert without.recipes == ()
-    assert [recipe.id for recipe in with_column.recipes] == ["aggregate"]
+    assert taken(goal) == ""
+    assert taken(goal, known) == "aggregate"
+
+
+def test_what_there_is_decides_between_recipes_that_fit_alike() -> None:
+    goal = "Remove the duplicates"
+
+    assert taken(goal, Given(needs=frozenset[Need]({"table"}))) == "deduplicate_rows"
+    assert taken(goal, Given(needs=frozenset[Need]({"texts"}))) == "deduplicate_texts"
+
+
+def test_a_long_goal_is_left_to_a_model() -> None:
+    many = ". ".join(f"Summarise text {number}" for number in range(100))
+
+    assert taken(many) == ""

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from arms.services.analyst.capabilities import SPEC as ANALYST
-from arms.services.judge.capabilities import SPEC as JUDGE
-from arms.services.retriever.capabilities import SPEC as RETRIEVER
+from arms.knowledge import documents
+from arms.registry import catalogue
 from octollm.errors import InvalidPlanError, MissingInputError, NeedsModelError
 from octollm.types import JSONObject
-from planner.capabilities import SPEC as PLANNER
-from planner.plan import Plan, resolve
-from planner.recipe import all_recipes
+from planner.plan import Plan, look_up, resolve
+from planner.recipe import Recipe, all_recipes
 from planner.recipe_planning import plan_by_recipe
 from tests.ledgers import make_services
 from tests.planner.cases import REVIEWS, make_contract
 from tests.planner.running import run_plan
 
-CATALOGUE = (ANALYST, JUDGE, PLANNER, RETRIEVER)
 CSV = "region,price\nnorth,3\nsouth,4\n"
 RULES = {"delivery": ["late"], "quality": ["broke*"]}
 
 
 def planned(goal: str, context: Any, **contract: Any) -> Plan:
     return plan_by_recipe(
-        make_contract(goal=goal, context=context, **contract), CATALOGUE
+        make_contract(goal=goal, context=context, **contract), catalogue()
     )
 
 
@@ -134,47 +134,63 @@ def test_a_recipe_makes_an_executable_plan(
     assert plan.total_estimated_time > 0
 
 
-@pytest.mark.parametrize(
-    ("goal", "context", "key", "expected"),
-    [
-        ("Analyze sentiment of reviews", {"reviews": REVIEWS}, "count", 3),
-        ("Summarize the text", {"text": "One thing. Two things."}, "coverage", ...),
-        ("Find the keywords", {"texts": ["battery life", "battery"]}, "keywords", ...),
-        (
-            "Classify the comments by rules",
-            {"comments": ["It broke.", "Late again."], "rules": RULES},
-            "labels",
-            {"delivery": 1, "quality": 1},
-        ),
-        ("Describe the table", {"table": CSV}, "row_count", 2),
-        ("how many rows per region", {"table": CSV}, "row_count", 2),
-        ("Extract dates from the text", {"text": "Due 2026-01-05."}, "count", 1),
-        ("Compare the two texts", {"a": "one two", "b": "one two"}, "similarity", 1),
-    ],
-)
-def test_a_recipes_plan_runs_through_the_real_arms(
-    goal: str, context: Any, key: str, expected: Any
-) -> None:
-    contract = make_contract(goal=goal, context=context)
-    plan = plan_by_recipe(contract, CATALOGUE)
+@pytest.mark.django_db
+@pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.id)
+def test_a_recipes_trial_runs_through_the_real_arms(recipe: Recipe) -> None:
+    scope = uuid4()
+    for each in recipe.trial.documents:
+        documents.ingest(scope, **each.model_dump())
+    contract = make_contract(
+        goal=recipe.trial.goal, context=recipe.trial.context, knowledge_scope=scope
+    )
 
-    result = run_plan(plan, contract, make_services())
+    plan = plan_by_recipe(contract, catalogue())
+    result = run_plan(plan, contract, make_services(knowledge_scope=scope))
 
-    assert set(result) == set(plan.result)
-    assert result[key] == expected if expected is not ... else result[key]
+    assert plan.recipe == recipe.id
+    assert set(result) == set(recipe.result)
+    found = {path: look_up(result, path) for path in recipe.trial.result}
+    assert found == recipe.trial.result
 
 
 @pytest.mark.parametrize("recipe", all_recipes(), ids=lambda recipe: recipe.id)
-def test_every_result_of_a_recipe_is_an_output_of_its_arm(recipe: Any) -> None:
-    specs = {spec.name: spec for spec in CATALOGUE}
-    outputs = set()
+def test_a_recipe_follows_the_catalogue(recipe: Recipe) -> None:
+    offers = {
+        (spec.name, offer.name): offer
+        for spec in catalogue()
+        for offer in spec.capabilities
+    }
     for step in recipe.steps:
-        offer = specs[step.arm].capability(step.capability)
-        assert offer is not None
-        properties: Any = offer.output_schema["properties"]
-        outputs |= {f"{step.id}.{key}" for key in properties}
+        offer = offers[step.arm, step.capability]
+        outputs: Any = offer.output_schema["properties"]
+        inputs: Any = offer.input_schema["properties"]
+        taken = [each for each in recipe.result.values() if step_id(each) == step.id]
 
-    assert set(recipe.result.values()) <= outputs
+        assert {each.split(".")[1] for each in taken} <= set(outputs)
+        assert {*step.input, *step.options} <= set(inputs)
+
+
+def step_id(output: str) -> str:
+    return output.partition(".")[0]
+
+
+def test_the_page_of_recipes_lists_each_with_all_its_keys() -> None:
+    page = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    listed = {row[0].removeprefix("| "): row for row in rows if len(row) == 4}
+
+    for recipe in all_recipes():
+        _, example, _, keys = listed.pop(recipe.title)
+        assert example == recipe.examples.fits[0]
+        assert re.findall(r"`(\w+)`", keys) == list(recipe.result)
+    assert set(listed) <= {"what it gives", "---"}
+
+
+def test_steps_of_all_recipes_have_ids_of_their_own() -> None:
+    ids = [step.id for recipe in all_recipes() for step in recipe.steps]
+
+    assert len(ids) == len(set(ids))
+    assert 25 <= len(all_recipes()) <= 40
 
 
 def test_the_results_of_two_recipes_keep_apart() -> None:

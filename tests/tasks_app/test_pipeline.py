@@ -83,7 +83,9 @@ class TestPlan:
         assert contract_of(task).grants == Grants(arms=frozenset({"analyst"}))
 
     def test_goal_that_nothing_fits_ends_the_task(self):
-        task = run_all(make_task())
+        task = make_task()
+        Task.objects.filter(pk=task.pk).update(goal="Write a novel")
+        task = run_all(task)
 
         assert (task.status, task.error["code"]) == ("failed", "needs_model")
         assert task.stop_reason == "plan_failed"

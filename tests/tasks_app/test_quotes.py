@@ -141,6 +141,7 @@ class TestPlanOnly:
 
     def test_goal_that_cannot_be_planned_fails_as_ever(self):
         task = make_task(plan_only=True)
+        Task.objects.filter(pk=task.pk).update(goal="Write a novel")
 
         run_step(claim_of(task, "plan"))
 
