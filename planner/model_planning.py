@@ -25,6 +25,7 @@ from octollm.errors import (
 )
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
+from planner.neighbours import examples_for
 from planner.parsing import parse_draft
 from planner.plan import Plan, PlanningContract
 from planner.prompts import PROMPT_VERSION, ask_again, plan_prompt, plan_schema
@@ -107,7 +108,12 @@ class _Dialogue:
         self._room = min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
 
     def plan(self) -> Plan:
-        prompt = plan_prompt(self._contract, self._offered, documents=self._documents)
+        prompt = plan_prompt(
+            self._contract,
+            self._offered,
+            documents=self._documents,
+            examples=examples_for(self._contract, self._offered),
+        )
         answer = self._ask_with_room(prompt)
         try:
             plan = self._compiled(answer)
