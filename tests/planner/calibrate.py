@@ -1,8 +1,8 @@
 """Where the thresholds of planner/calibration.toml come from.
 
 ``python -m tests.planner.calibrate`` prints precision and recall over thresholds, for
-the goals of calibration_goals.toml and for those of held_out_goals.toml, which take no
-part in choosing; with ``--write`` it writes the file, with ``--misses`` it lists what
+the goals of calibration_goals.toml, for those of held_out_goals.toml, which take no part
+in choosing, and for those of untouched_goals.toml, which nothing was mended for; with ``--write`` it writes the file, with ``--misses`` it lists what
 goes wrong at the chosen one.
 """
 
@@ -23,6 +23,7 @@ from planner.recipe import Need, all_recipes
 from planner.words import telling_roots
 
 THRESHOLDS = tuple(round(0.20 + 0.02 * step, 2) for step in range(26))
+SETS = ("calibration", "held_out", "untouched")
 EVERYTHING: frozenset[Need] = frozenset(get_args(Need))
 # How much of the recall a threshold may cost.
 RECALL_GIVEN_UP = 0.01
@@ -59,7 +60,7 @@ class Figures:
 
 
 def goals(name: str) -> dict[str, Any]:
-    """Return the goals of one file: ``calibration`` or ``held_out``."""
+    """Return the goals of one file of ``SETS``."""
     file = Path(__file__).parent / f"{name}_goals.toml"
     return tomllib.loads(file.read_text())
 
@@ -80,8 +81,8 @@ def cases(name: str) -> list[Case]:
 
 
 def all_cases() -> list[Case]:
-    """Return the cases of both files."""
-    return [*cases("calibration"), *cases("held_out")]
+    """Return the cases of all files."""
+    return [case for name in SETS for case in cases(name)]
 
 
 def figures(some: Iterable[Case], threshold: float | None = None) -> Figures:
@@ -152,7 +153,7 @@ def _alone(some: Sequence[Case]) -> str:
 
 
 def _table(out: Any) -> None:
-    sets = {name: cases(name) for name in ("calibration", "held_out")}
+    sets = {name: cases(name) for name in SETS}
     out.write("threshold  " + "".join(f"{name:<48}" for name in sets) + "\n")
     for threshold in THRESHOLDS:
         out.write(f"{threshold:<11}")

@@ -153,6 +153,13 @@ def test_the_shipped_threshold_takes_no_open_ended_and_no_reversed_goal() -> Non
     assert min(calibrated.recall, held_out.recall) >= 0.95
 
 
+def test_goals_that_nothing_was_mended_for_say_what_to_expect() -> None:
+    figures = calibrate.figures(calibrate.cases("untouched"))
+
+    assert figures.recall >= 0.90
+    assert figures.precision >= 0.85
+
+
 def test_the_shipped_thresholds_are_those_that_calibration_finds() -> None:
     assert calibrate.chosen() == calibration()
 
