@@ -7,6 +7,7 @@ to the model once.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 
 from django.conf import settings
@@ -18,6 +19,8 @@ from arms.knowledge import search
 from arms.llm import Message
 from octollm import metrics
 from octollm.errors import (
+    BudgetBusyError,
+    BudgetExceededError,
     DeadlineExceededError,
     InvalidPlanError,
     ModelTruncatedError,
@@ -29,6 +32,8 @@ from planner.neighbours import examples_for
 from planner.parsing import parse_draft
 from planner.plan import Plan, PlanningContract
 from planner.prompts import PROMPT_VERSION, ask_again, plan_prompt, plan_schema
+
+logger = logging.getLogger(__name__)
 
 TEMPERATURE = 0.3
 MAX_OUTPUT_TOKENS = 2_000
@@ -108,13 +113,8 @@ class _Dialogue:
         self._room = min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
 
     def plan(self) -> Plan:
-        prompt = plan_prompt(
-            self._contract,
-            self._offered,
-            documents=self._documents,
-            examples=examples_for(self._contract, self._offered),
-        )
-        answer = self._ask_with_room(prompt)
+        prompt = self._prompt()
+        answer = self._first_answer(self._prompt(self._examples()), prompt)
         try:
             plan = self._compiled(answer)
         except InvalidPlanError as error:
@@ -125,22 +125,53 @@ class _Dialogue:
         else:
             _count(answer, "valid")
             return plan
-        return self._corrected(self._ask(again))
+        return self._corrected(self._ask(again, self._room))
 
-    def _ask_with_room(self, prompt: Sequence[Message]) -> Completion:
+    def _examples(self) -> tuple[str, ...]:
+        return examples_for(self._contract, self._offered)
+
+    def _prompt(self, examples: Sequence[str] = ()) -> tuple[Message, ...]:
+        return plan_prompt(
+            self._contract,
+            self._offered,
+            documents=self._documents,
+            examples=examples,
+        )
+
+    def _first_answer(
+        self, prompt: Sequence[Message], plain: Sequence[Message]
+    ) -> Completion:
+        """Ask at length, or in less room where the budget's rest wants that.
+
+        The sizes are fixed, so that a resumed step asks the same and is answered
+        from what was paid for.
+        """
+        sizes = [(plain, 1), (plain, 2), (plain, 4)]
+        if prompt != plain:
+            sizes.insert(0, (prompt, 1))
+        for asked, share in sizes[:-1]:
+            try:
+                return self._ask_with_room(asked, self._room // share)
+            except BudgetBusyError:
+                raise
+            except BudgetExceededError:
+                logger.info("a plan is asked for in less room, to fit the budget")
+        asked, share = sizes[-1]
+        return self._ask_with_room(asked, self._room // share)
+
+    def _ask_with_room(self, prompt: Sequence[Message], room: int) -> Completion:
         try:
-            return self._ask(prompt)
+            return self._ask(prompt, room)
         except ModelTruncatedError:
             # More room, once; what was cut off is not looked at.
-            self._room *= 2
-            return self._ask(prompt)
+            return self._ask(prompt, 2 * room)
 
-    def _ask(self, prompt: Sequence[Message]) -> Completion:
+    def _ask(self, prompt: Sequence[Message], room: int) -> Completion:
         return llm.complete(
             prompt,
             purpose="planning",
             services=self._services,
-            max_output_tokens=self._room,
+            max_output_tokens=room,
             temperature=TEMPERATURE,
             json_schema=self._schema,
         )

@@ -19,7 +19,7 @@ from planner.recall import nearest
 from planner.recipe import Recipe, fill
 
 MAX_EXAMPLES = 2
-MAX_EXAMPLE = 1_500
+MAX_EXAMPLES_LENGTH = 1_500
 
 
 def examples_for(
@@ -27,7 +27,8 @@ def examples_for(
 ) -> tuple[str, ...]:
     """Return at most two goals with their plans as JSON, earlier plans first.
 
-    Each is at most ``MAX_EXAMPLE`` characters long and uses only what is offered.
+    Together they are at most ``MAX_EXAMPLES_LENGTH`` characters long, and they use
+    only what is offered.
 
     Args:
         contract: what is wanted.
@@ -42,7 +43,8 @@ def examples_for(
         text = json.dumps(
             {"goal": goal, "answer": {"steps": steps}}, ensure_ascii=False
         )
-        if uses <= offered and len(text) <= MAX_EXAMPLE:
+        room = MAX_EXAMPLES_LENGTH - sum(map(len, found))
+        if uses <= offered and len(text) <= room:
             found.append(text)
         if len(found) == MAX_EXAMPLES:
             break

@@ -83,7 +83,7 @@ def plan_prompt(
     if contract.assigned_arm:
         request["work_must_be_done_by_arm"] = contract.assigned_arm
     user = (
-        f"Arms and capabilities:\n{describe(catalogue)}\n\n"
+        f"Arms and capabilities, with inputs (in) and outputs (out):\n{describe(catalogue)}\n\n"
         f"{_fenced('examples', examples) if examples else ''}"
         f"{_fenced('request', [json.dumps(request, ensure_ascii=False)])}"
         "Answer with the JSON object."
@@ -181,11 +181,19 @@ def _line(spec: ArmSpec, offer: Capability) -> str:
         f"{name}{'*' if name in marked else ''}{_hint(schema)}"
         for name, schema in _properties(offer.input_schema).items()
     )
-    outputs = ", ".join(_properties(offer.output_schema))
+    outputs = ", ".join(filter(_is_worth_a_reference, _properties(offer.output_schema)))
     return (
-        f"{spec.name}.{offer.name}: {offer.description} inputs: {inputs or 'none'}; "
-        f"outputs: {outputs}"
+        f"{spec.name}.{offer.name}: {offer.description} in: {inputs or 'none'}; "
+        f"out: {outputs}"
     )
+
+
+def _is_worth_a_reference(output: str) -> bool:
+    """Tell whether a later step could use an output, beside reading about the work.
+
+    Every capability gives these; naming them each time is a quarter of the prompt.
+    """
+    return output not in ("method", "coverage") and not output.endswith("_cut")
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,15 +29,18 @@ JUDGE_OUTPUT_TOKENS = 1_500
 def contract_of(task: Task) -> PlanningContract:
     """Return what the planner may know of a task; all of it is concealed.
 
-    What the first plan was granted binds all later ones.
+    What the first plan was granted binds all later ones. What making it has cost is
+    not taken off: a resumed step must ask what it asked before, to be answered from
+    what was paid for; the ledger takes it off.
     """
+    spent_nano = task.spent_nano if task.plan_version else 0
     return PlanningContract(
         task_id=task.pk,
         goal=task.goal,
         constraints=tuple(task.constraints),
         acceptance_criteria=tuple(task.acceptance_criteria),
         context=task.context,
-        max_cost_usd=to_usd(max(0, task.max_cost_nano - task.spent_nano)),
+        max_cost_usd=to_usd(max(0, task.max_cost_nano - spent_nano)),
         max_time_s=float(task.max_time_seconds),
         max_tokens=task.max_tokens,
         assigned_arm=task.assigned_arm,

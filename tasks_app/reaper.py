@@ -59,6 +59,9 @@ def _take_back(turn: Turn) -> None:
         error = turn.lose_attempt(step)
         if error is not None and not turn.task.is_terminal:
             after_failure(turn, step, error)
+    # At once: the step that goes on needs what the lost one holds. A settlement that
+    # comes after all corrects it.
+    presume_lost(turn)
 
 
 def stop_overdue_tasks() -> int:

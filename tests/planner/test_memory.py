@@ -15,7 +15,7 @@ from octollm.types import JSONObject
 from planner import memory
 from planner.alike import exact_form, nearness
 from planner.memory import RememberedPlan
-from planner.neighbours import MAX_EXAMPLE, MAX_EXAMPLES, examples_for
+from planner.neighbours import MAX_EXAMPLES, MAX_EXAMPLES_LENGTH, examples_for
 from planner.plan import Plan
 from planner.recall import NOTE
 from planner.recipe_planning import plan_by_recipe
@@ -238,12 +238,12 @@ def test_a_model_is_shown_nothing_when_nothing_is_near() -> None:
 
 
 def test_examples_are_short_and_use_only_what_is_offered() -> None:
-    remember(description="Long. " * MAX_EXAMPLE)
+    remember(description="Long. " * MAX_EXAMPLES_LENGTH)
     contract = make_contract(goal=GOAL, knowledge_scope=OWNER)
     none_offered = examples_for(contract, ())
 
     found = examples_for(contract, catalogue())
 
     assert none_offered == ()
-    assert all(len(each) <= MAX_EXAMPLE for each in found)
+    assert sum(map(len, found)) <= MAX_EXAMPLES_LENGTH
     assert not any(GOAL in each for each in found)

@@ -495,6 +495,40 @@ def test_a_plan_is_replayed_and_not_paid_twice(model: FakeModel) -> None:
     assert len(model.requests) == 2
 
 
+def test_what_is_left_of_a_budget_is_asked_for_a_shorter_plan(
+    model: FakeModel,
+) -> None:
+    model.default = fakes.completion(GOOD)
+    whole = MemoryMeter()
+    planned(whole)
+    bound = whole.calls[0].input_tokens
+    meter = MemoryMeter(max_tokens=bound + 1_000)
+
+    plan = planned(meter)
+
+    assert len(plan.steps) == 3
+    assert len(model.requests) == 2
+    assert model.requests[1].body["max_tokens"] in (500, 1_000)
+
+    # Resumed, it asks the same again and is answered from what was paid for.
+    meter.max_tokens = 1
+    meter.next_attempt()
+    assert len(planned(meter).steps) == 3
+    assert len(model.requests) == 2
+
+
+def test_a_prompt_leaves_a_small_budget_two_tries(model: FakeModel) -> None:
+    """A reply that was lost is booked at its bound, and the default is 10,000."""
+    model.default = fakes.completion(GOOD)
+    meter = MemoryMeter()
+
+    planned(meter, goal=OPEN_GOAL)
+
+    call = meter.calls[0]
+    lost = call.input_tokens + call.output_tokens
+    assert call.input_tokens + 500 <= 10_000 - lost
+
+
 def test_without_a_model_recipes_plan() -> None:
     plan = planned(goal="Analyze sentiment of product reviews")
 

@@ -56,6 +56,18 @@ def plan(*steps: PlannedStep, **over: Any) -> Plan:
     return Plan(steps=steps, **(fields | over))
 
 
+@pytest.mark.django_db
+def test_what_the_first_plan_costs_does_not_change_what_is_asked_for_it():
+    task = make_task(max_cost_usd=Decimal(1))
+    asked = contract_of(task)
+
+    task.spent_nano = to_nano(Decimal("0.25"))
+
+    assert contract_of(task) == asked
+    task.plan_version = 1
+    assert contract_of(task).max_cost_usd == Decimal("0.75")
+
+
 def envelopes(made: Plan, *, judging: Amount, free: Amount) -> list[tuple[int, int]]:
     _, steps = rows_of(made, judging=judging, free=free)
     return [(step.envelope_nano, step.envelope_tokens) for step in steps]
@@ -153,12 +165,12 @@ def _arms_as_they_are():
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_arms_as_they_are")
 class TestTexts:
-    def test_planner_gets_what_is_left_of_the_dollars(self):
-        task = make_task(max_cost_usd=Decimal("0.5"), spent_nano=100_000_000)
+    def test_planner_gets_the_budget_and_whose_documents_it_may_use(self):
+        task = make_task(max_cost_usd=Decimal("0.5"))
 
         contract = contract_of(task)
 
-        assert contract.max_cost_usd == Decimal("0.4")
+        assert contract.max_cost_usd == Decimal("0.5")
         assert contract.knowledge_scope == task.owner_id
         assert contract.grants is None
 

@@ -208,11 +208,23 @@ class TestCharges:
         )
         return Charge.objects.get(pk=TaskMeter(claim_of(task, "plan")).reserve(call))
 
-    def test_call_of_a_lost_attempt_is_booked_at_its_worst(self):
+    def test_call_of_a_lost_worker_is_booked_at_its_worst_at_once(self):
         task = make_task()
         charge = self.held(task)
         expire_lease(task, "plan")
+
         reaper.take_back_lost_steps()
+
+        charge.refresh_from_db()
+        task.refresh_from_db()
+        assert charge.state == "presumed"
+        assert (task.held_nano, task.spent_nano) == (0, 20_000)
+
+    def test_call_that_its_attempt_left_open_is_booked_at_its_worst_later(self):
+        task = make_task()
+        charge = self.held(task)
+        Step.objects.filter(task=task).update(status="ready", claim_id=None)
+        assert reaper.presume_lost_charges() == 0
         Charge.objects.update(created_at=timezone.now() - timedelta(minutes=5))
 
         assert reaper.presume_lost_charges() == 1
