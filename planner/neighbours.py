@@ -15,7 +15,7 @@ from octollm.types import JSONObject, JSONValue
 from planner.matching import near_recipes
 from planner.memory import RememberedPlan
 from planner.plan import PlanningContract, reference, reference_path
-from planner.recall import nearest
+from planner.recall import follows_from, nearest
 from planner.recipe import Recipe, fill
 
 MAX_EXAMPLES = 2
@@ -35,16 +35,21 @@ def examples_for(
         catalogue: the arms that are offered to the model.
     """
     offered = {
-        (spec.name, offer.name) for spec in catalogue for offer in spec.capabilities
+        (spec.name, offer.name): offer.description
+        for spec in catalogue
+        for offer in spec.capabilities
     }
     found: list[str] = []
-    for goal, steps in _candidates(contract):
+    for goal, steps in _candidates(contract, catalogue):
+        for step in steps:
+            # Its own words may quote the context of an earlier task.
+            step["description"] = offered.get((step["arm"], step["capability"]), "")
         uses = {(str(step["arm"]), str(step["capability"])) for step in steps}
         text = json.dumps(
             {"goal": goal, "answer": {"steps": steps}}, ensure_ascii=False
         )
         room = MAX_EXAMPLES_LENGTH - sum(map(len, found))
-        if uses <= offered and len(text) <= room:
+        if uses <= offered.keys() and len(text) <= room:
             found.append(text)
         if len(found) == MAX_EXAMPLES:
             break
@@ -52,20 +57,20 @@ def examples_for(
 
 
 def _candidates(
-    contract: PlanningContract,
-) -> Iterator[tuple[str, list[JSONObject]]]:
+    contract: PlanningContract, catalogue: Sequence[ArmSpec]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for _, earlier in nearest(contract):
-        yield earlier.goal, _steps_of_plan(earlier)
+        if follows_from(earlier.goal, earlier, catalogue):
+            yield earlier.goal, _steps_of_plan(earlier)
     for recipe in near_recipes(contract.goal):
         yield recipe.examples.fits[0], _steps_of_recipe(recipe)
 
 
-def _steps_of_plan(earlier: RememberedPlan) -> list[JSONObject]:
+def _steps_of_plan(earlier: RememberedPlan) -> list[dict[str, Any]]:
     steps: Any = earlier.plan.get("steps") or []
     return [
         _step(
             step["step_id"],
-            step["description"],
             (step["arm"], step["capability"]),
             depends_on=step["depends_on"],
             given=step["input"],
@@ -74,12 +79,11 @@ def _steps_of_plan(earlier: RememberedPlan) -> list[JSONObject]:
     ]
 
 
-def _steps_of_recipe(recipe: Recipe) -> list[JSONObject]:
+def _steps_of_recipe(recipe: Recipe) -> list[dict[str, Any]]:
     ids = [step.id for step in recipe.steps]
     return [
         _step(
             step.id,
-            f"{step.description}.",
             (step.arm, step.capability),
             depends_on=[each for each in ids if f"steps.{each}." in str(step.input)],
             given=fill(step.input, _Slots()),
@@ -97,13 +101,12 @@ class _Slots(dict[str, JSONValue]):
 
 def _step(
     step_id: str,
-    description: str,
     does: tuple[str, str],
     *,
     depends_on: list[str],
     given: JSONValue,
-) -> JSONObject:
-    """Return a step in the form of the answer."""
+) -> dict[str, Any]:
+    """Return a step in the form of the answer; what it says comes later."""
     arm, capability = does
     inputs: list[JSONValue] = [
         _input(name, value)
@@ -111,7 +114,7 @@ def _step(
     ]
     return {
         "step_id": step_id,
-        "description": description,
+        "description": "",
         "arm": arm,
         "capability": capability,
         "depends_on": list[JSONValue](depends_on),

@@ -81,9 +81,15 @@ def is_same(
     The goals have to be the same word by word, and whatever the plan writes out has
     to stand in the goal: a value from another task's context would not.
     """
-    if exact_form(earlier.goal) != exact_form(contract.goal):
-        return False
-    said = frozenset(words(contract.goal))
+    is_same_goal = exact_form(earlier.goal) == exact_form(contract.goal)
+    return is_same_goal and follows_from(contract.goal, earlier, catalogue)
+
+
+def follows_from(
+    goal: str, earlier: RememberedPlan, catalogue: Sequence[ArmSpec]
+) -> bool:
+    """Tell whether all that a plan's inputs write out is a goal's word or a choice."""
+    said = frozenset(words(goal))
     said |= {str(NUMBERS[word]) for word in said & NUMBERS.keys()}
     return all(
         said.issuperset(words(str(literal))) or _is_choice(literal, catalogue)

@@ -238,7 +238,8 @@ def test_a_model_is_shown_nothing_when_nothing_is_near() -> None:
 
 
 def test_examples_are_short_and_use_only_what_is_offered() -> None:
-    remember(description="Long. " * MAX_EXAMPLES_LENGTH)
+    long = f"{GOAL}, {' '.join(['please'] * MAX_EXAMPLES_LENGTH)}"
+    remember(long)
     contract = make_contract(goal=GOAL, knowledge_scope=OWNER)
     none_offered = examples_for(contract, ())
 
@@ -247,3 +248,15 @@ def test_examples_are_short_and_use_only_what_is_offered() -> None:
     assert none_offered == ()
     assert sum(map(len, found)) <= MAX_EXAMPLES_LENGTH
     assert not any(GOAL in each for each in found)
+
+
+def test_examples_hold_nothing_of_another_tasks_context() -> None:
+    remember(given={"limit": 37})
+    remember(description="Score what Ms Brown wrote.")
+    contract = make_contract(goal=GOAL + " by sentiment", knowledge_scope=OWNER)
+
+    found = "".join(examples_for(contract, catalogue()))
+
+    assert GOAL in found
+    assert "37" not in found
+    assert "Brown" not in found
