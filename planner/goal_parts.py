@@ -28,6 +28,7 @@ _ASKING = frozenset("""
 _ARTICLES = frozenset({"a", "an"})
 _DEFINITE = frozenset({"the", "it", "them", "this", "these", "that", "my", "our"})
 _AMBIGUOUS = frozenset({"on", "with", "to"})
+_PREPOSITIONS = frozenset({"with", "in", "for", "from", "by", "of", "at", "as", "per"})
 # A command that no recipe knows.
 ALTER = "to alter"
 
@@ -107,7 +108,11 @@ def _commands(found: Sequence[str]) -> Iterator[str]:
     if start is None:
         return
     following = found[start + 1] if start + 1 < len(found) else ""
-    if _opens_an_order(found[start], following):
+    # "With their totals" orders nothing, "with their meaning explained" does.
+    is_adjunct = found[start] in _PREPOSITIONS and _open_ended().isdisjoint(
+        map(root, found)
+    )
+    if not is_adjunct and _opens_an_order(found[start], following):
         yield root(found[start])
     for before, word in pairwise(found):
         if before == "to" and word in lists["verbs"]:

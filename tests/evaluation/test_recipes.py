@@ -21,6 +21,14 @@ def tried(goal: Goal) -> Trial:
     return try_goal(goal, source="recipes", catalogue=arms, execute=True)
 
 
+@pytest.mark.parametrize("goal", goals("plan"), ids=lambda goal: goal.id)
+def test_recipes_answer_every_goal_of_theirs_with_a_plan_that_runs(goal: Goal) -> None:
+    trial = tried(goal)
+
+    assert trial.plan is not None, trial.error
+    assert trial.execution == "done"
+
+
 @pytest.mark.parametrize("goal", goals("refuse"), ids=lambda goal: goal.id)
 def test_recipes_leave_the_rest_to_a_model(goal: Goal) -> None:
     trial = tried(goal)

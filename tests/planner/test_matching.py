@@ -177,6 +177,12 @@ def test_a_part_that_asks_for_nothing_more_rules_nothing_out(goal: str) -> None:
     assert taken(goal) == "deduplicate_rows"
 
 
+def test_what_goes_with_an_order_is_none_unless_it_holds_one() -> None:
+    assert taken("Give an overview of the table, with its statistics")
+    assert not taken("Find the keywords, with their meaning explained")
+    assert not taken("Find the keywords, with a poem for each")
+
+
 def test_a_recipe_that_does_all_parts_takes_the_place_of_several() -> None:
     goal = "Remove the duplicate reviews and score their sentiment"
 
