@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.catalogue import evaluation_catalogue
 from tests.evaluation.goals import Goal, all_goals
-from tests.evaluation.report import report
+from tests.evaluation.report import graph_of, report
 from tests.evaluation.trial import Trial, try_goal
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +27,10 @@ def test_recipes_answer_every_goal_of_theirs_with_a_plan_that_runs(goal: Goal) -
 
     assert trial.plan is not None, trial.error
     assert trial.execution == "done"
+    shown = report([trial], "recipes")["total"]
+    assert shown["arm_f1"] == 1.0, graph_of(trial.plan)
+    assert shown["edge_f1"] in (1.0, None), graph_of(trial.plan)
+    assert shown["within_budget"] == 1.0
 
 
 @pytest.mark.parametrize("goal", goals("refuse"), ids=lambda goal: goal.id)
