@@ -74,6 +74,7 @@ class _Entry:
         vocabulary: the roots of all its words.
         spelling: all its words as they are written.
         capabilities: what its steps use.
+        change: the root of what it does to what later recipes work on, if anything.
         phrases: finds one of its phrases or subjects.
         excludes: finds what rules it out.
     """
@@ -84,6 +85,7 @@ class _Entry:
     vocabulary: frozenset[str]
     spelling: frozenset[str]
     capabilities: frozenset[str]
+    change: str
     phrases: re.Pattern[str]
     excludes: re.Pattern[str]
 
@@ -119,11 +121,23 @@ def match_goal(goal: str, *, given: Given, threshold: float | None = None) -> Ma
         only = scores.best(whole, least=least)
         if only is not None and _does_all(only, chosen, undone, parts):
             chosen, undone = [only], None
+    if chosen and _is_change_left_out(whole, chosen):
+        undone = whole
     return Match(
         recipes=() if undone else tuple(entry.recipe for entry in chosen),
         nearest=tuple(entry.recipe for entry in scores.ranked(whole)),
         open_part=undone.text if undone else "",
     )
+
+
+def _is_change_left_out(whole: Part, chosen: Sequence[_Entry]) -> bool:
+    """Tell whether a goal speaks of a change that none of the chosen recipes makes.
+
+    "Summarise only the redacted letters": of the letters as they are would be wrong.
+    """
+    said = frozenset(whole.joined.split())
+    known = frozenset[str]().union(*(entry.vocabulary for entry in chosen))
+    return any(entry.change in said - known for entry in _entries())
 
 
 def _by_parts(
@@ -275,6 +289,7 @@ def _entry(recipe: Recipe) -> _Entry:
         vocabulary=root_set(said),
         spelling=frozenset(word for text in said for word in words(text)),
         capabilities=frozenset(step.capability for step in recipe.steps),
+        change=root(recipe.id.partition("_")[0]) if recipe.gives else "",
         phrases=_finder((*fit.phrases, *fit.subjects)),
         excludes=_finder(fit.excludes),
     )

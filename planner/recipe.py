@@ -117,12 +117,15 @@ class Recipe(_Value):
     Attributes:
         needs: what has to be there to work on.
         result: keys of the result and the step's output that fills each.
+        gives: the key of the result that recipes after it work on in place of what
+            they would have found; empty if it changes nothing.
         serves: phrases of criteria that its last step serves.
     """
 
     id: str
     title: str
     needs: Need
+    gives: Literal["", "texts", "parts", "table"] = ""
     fit: Fit
     examples: Examples
     steps: Annotated[tuple[RecipeStep, ...], Field(min_length=1)]

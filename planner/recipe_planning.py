@@ -14,7 +14,7 @@ from planner.goal_texts import GoalTexts, texts_in
 from planner.matching import Match, match_goal
 from planner.plan import Plan, PlanningContract, reference
 from planner.recall import recall
-from planner.recipe import Option, Recipe, RecipeStep, fill
+from planner.recipe import Need, Option, Recipe, RecipeStep, fill
 from planner.sources import Source, find_source, given
 from planner.words import NUMBERS, root, root_set, roots, words
 
@@ -91,8 +91,12 @@ def _draft(
 ) -> PlanDraft:
     steps: list[JSONObject] = []
     result: dict[str, JSONValue] = {}
+    passed_on: dict[Need, Source] = {}
     for recipe in recipes:
-        source = find_source(recipe.needs, contract, brought=brought)
+        source = passed_on.get(recipe.needs) or find_source(
+            recipe.needs, contract, brought=brought
+        )
+        passed_on |= _passed_on(recipe)
         steps += [step for step in source.steps if step not in steps]
         steps += [_step(step, recipe, source, contract) for step in recipe.steps]
         for key, output in recipe.result.items():
@@ -107,6 +111,19 @@ def _draft(
             "notes": notes,
         }
     )
+
+
+def _passed_on(recipe: Recipe) -> dict[Need, Source]:
+    """Return what later recipes work on: "redact the letters and summarise them"."""
+    if not recipe.gives:
+        return {}
+    need: Need = "table" if recipe.gives == "table" else "texts"
+    output = recipe.result[recipe.gives]
+    source = Source(
+        slots={need: reference(f"steps.{output}")},
+        words=f"of what step “{output.partition('.')[0]}” gives",
+    )
+    return {need: source}
 
 
 def _step(

@@ -183,6 +183,19 @@ def test_what_goes_with_an_order_is_none_unless_it_holds_one() -> None:
     assert not taken("Find the keywords, with a poem for each")
 
 
+@pytest.mark.parametrize(
+    "goal",
+    [
+        "Summarise only the redacted letters",
+        "Summarise the reviews after redacting them",
+        "Score the sentiment of the filtered comments",
+        "Describe the joined table",
+    ],
+)
+def test_a_change_that_no_chosen_recipe_makes_is_not_passed_over(goal: str) -> None:
+    assert taken(goal, EVERYTHING) == ""
+
+
 def test_a_recipe_that_does_all_parts_takes_the_place_of_several() -> None:
     goal = "Remove the duplicate reviews and score their sentiment"
 

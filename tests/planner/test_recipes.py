@@ -203,6 +203,21 @@ def test_the_results_of_two_recipes_keep_apart() -> None:
     assert plan.total_estimated_time < plan.sum_estimated_time
 
 
+def test_what_a_recipe_changes_is_what_the_next_one_works_on() -> None:
+    letters = ["Write to bob@" + "corp.example.", "The parcel is late."]
+    goal = "Redact the personal data in the letters and extract the e-mail addresses"
+    plan = planned(goal, {"letters": letters})
+
+    result = run_plan(
+        plan, make_contract(goal=goal, context={"letters": letters}), make_services()
+    )
+
+    by_id = {step.step_id: step for step in plan.steps}
+    assert by_id["extract"].input["texts"] == {"$from": "steps.redact.texts"}
+    assert by_id["extract"].depends_on == ("redact",)
+    assert result["emails"] == []
+
+
 def test_a_plan_holds_references_and_no_text_of_the_request() -> None:
     plan = planned("Analyze sentiment of reviews", {"reviews": ["only here"]})
 
