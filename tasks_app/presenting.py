@@ -164,10 +164,12 @@ def _number(confidence: Decimal | float | None) -> float | None:
 
 
 def _seconds(task: Task) -> float:
-    if task.started_at is None:
-        return 0.0
-    end = task.finished_at or datetime.now(UTC)
-    return round(max(0.0, (end - task.started_at).total_seconds()), 3)
+    """Return how long the task's clock has run; it stands while it waits for a yes."""
+    running_s = 0.0
+    if task.clock_started_at is not None:
+        end = task.finished_at or datetime.now(UTC)
+        running_s = (end - task.clock_started_at).total_seconds()
+    return round(task.elapsed_s + max(0.0, running_s), 3)
 
 
 def _iso(moment: datetime | None) -> str | None:
