@@ -242,11 +242,13 @@ class ArmServices:
         meter: where its model calls are charged.
         stop: deadline and cancel of the invocation; long work checks it.
         knowledge_scope: whose documents may be searched, or ``None`` for nobody's.
+        model: the only one that may be asked; empty: whichever serves the purpose.
     """
 
     meter: Meter
     stop: StopToken
     knowledge_scope: UUID | None = None
+    model: str = ""
 
 
 class Arm(Protocol):

@@ -15,7 +15,12 @@ from collections.abc import Mapping, Sequence
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
 from arms.contract import ArmServices
-from arms.providers import Provider, dearest_price, providers_for
+from arms.providers import (
+    Provider,
+    dearest_price,
+    known_models,
+    providers_for,
+)
 from arms.questions import Message, Question, make_question
 from octollm.errors import (
     ModelError,
@@ -25,18 +30,25 @@ from octollm.errors import (
 )
 from octollm.types import JSONValue
 
-__all__ = ["Message", "complete", "dearest_price", "identity", "is_configured"]
+__all__ = [
+    "Message",
+    "complete",
+    "dearest_price",
+    "identity",
+    "is_configured",
+    "known_models",
+]
 
 logger = logging.getLogger(__name__)
 
 
-def is_configured(purpose: str = "planning") -> bool:
-    """Tell whether an operator has named a model for a purpose.
+def is_configured(purpose: str = "planning", model: str = "") -> bool:
+    """Tell whether an operator has named a model for a purpose, or that very one.
 
     Settings that cannot be read name one: whoever asks it is told what is wrong.
     """
     try:
-        return bool(providers_for(purpose))
+        return bool(providers_for(purpose, model))
     except ModelMisconfiguredError:
         return True
 
@@ -73,7 +85,8 @@ def complete(
     Args:
         messages: the prompt; PII and secrets in it leave as their type's name.
         purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
-        services: whose meter pays and whose clock counts.
+        services: whose meter pays and whose clock counts, and which model alone
+            may be asked, if it is bound to one.
         max_output_tokens: the limit sent to the provider.
         temperature: 0.0 to 2.0.
         json_schema: the shape to ask for, closed and with every key required; the
@@ -102,7 +115,7 @@ def complete(
 
 def _first_answer(question: Question, services: ArmServices) -> Answer:
     """Ask the providers in order until one answers."""
-    providers = providers_for(question.purpose)
+    providers = providers_for(question.purpose, services.model)
     failures: list[ModelError] = []
     for left, provider in zip(range(len(providers), 0, -1), providers, strict=True):
         try:

@@ -39,6 +39,7 @@ class PlanningContract:
         away: arms that cannot be had now, each with the reason.
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
+        model: the only one that may plan; empty: whichever the operator has set.
     """
 
     task_id: UUID
@@ -53,6 +54,7 @@ class PlanningContract:
     knowledge_scope: UUID | None = None
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

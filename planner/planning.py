@@ -59,7 +59,7 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     """
     arms = catalogue()
     contract = replace(contract, away=away())
-    if not llm.is_configured("planning"):
+    if not llm.is_configured("planning", contract.model):
         return plan_by_recipe(contract, arms)
     if forbids_model(contract.constraints):
         return plan_by_recipe(contract, arms, notes=(_FORBIDDEN,))

@@ -15,6 +15,7 @@ from octollm import metrics
 from octollm.types import JSONObject
 from planner.plan import Plan
 from tasks_app.models import Task, Verdict
+from tasks_app.partial import shortfall
 from tasks_app.planning import Amount
 from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Assembly, Finding, assemble
@@ -47,7 +48,7 @@ def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) ->
         is_partial=not draft.is_whole,
     )
     if assembly.is_met:
-        _close(turn, Task.Status.COMPLETED, assembly)
+        _close(turn, Task.Status.COMPLETED, assembly, task=task)
         return
     unmet = [f.criterion for f in findings if f.verdict == "not_met"]
     error: JSONObject = draft.first_error or {
@@ -55,22 +56,30 @@ def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) ->
         "message": f"{len(unmet)} of {len(findings)} criteria are not met.",
     }
     reason = "criteria_not_met" if unmet else "work_failed"
-    _close(turn, Task.Status.FAILED, assembly, stop_reason=reason, error=error)
+    _close(
+        turn,
+        Task.Status.FAILED,
+        assembly,
+        task=task,
+        stop_reason=reason,
+        error=error,
+    )
 
 
 def close_planned(turn: Turn, made: Plan, judging: Amount, *, task: Task) -> None:
     """End a task that was only to be planned, with its priced plan."""
     quote = quote_of(made, judging, turn.task)
     findings = _not_checked(task, why="The task was only planned.")
-    _close(turn, Task.Status.COMPLETED, quoted(made, quote, findings=findings))
+    assembly = quoted(made, quote, findings=findings)
+    _close(turn, Task.Status.COMPLETED, assembly, task=task)
 
 
 def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
     """End a task that cannot go on, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.FAILED,
-        _unjudged(turn, why="The task failed before it was judged."),
+        why="The task failed before it was judged.",
         stop_reason=stop_reason,
         error=error,
     )
@@ -78,12 +87,10 @@ def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
 
 def close_stopped(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
     """End a task at a limit, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.FAILED,
-        _unjudged(
-            turn, why=f"The task was stopped before it was judged: {stop_reason}."
-        ),
+        why=f"The task was stopped before it was judged: {stop_reason}.",
         stop_reason=stop_reason,
         error=error,
     )
@@ -91,12 +98,32 @@ def close_stopped(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
 
 def close_cancelled(turn: Turn) -> None:
     """End a task on its caller's wish, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.CANCELLED,
-        _unjudged(turn, why="The task was cancelled before it was judged."),
+        why="The task was cancelled before it was judged.",
         stop_reason="cancelled",
     )
+
+
+def _close_unjudged(
+    turn: Turn,
+    status: Task.Status,
+    *,
+    why: str,
+    stop_reason: str,
+    error: JSONObject | None = None,
+) -> None:
+    """End a task with what there is; every criterion is not checked, with the reason."""
+    task = Task.objects.get(pk=turn.task.pk)
+    draft = draft_result(task)
+    assembly = assemble(
+        draft.values,
+        steps=draft.steps,
+        findings=_not_checked(task, why=why),
+        is_partial=True,
+    )
+    _close(turn, status, assembly, task=task, stop_reason=stop_reason, error=error)
 
 
 def _close(
@@ -104,32 +131,29 @@ def _close(
     status: Task.Status,
     assembly: Assembly,
     *,
+    task: Task,
     stop_reason: str = "",
     error: JSONObject | None = None,
 ) -> None:
-    verdicts = [
-        Verdict(position=position, **asdict(finding))
-        for position, finding in enumerate(assembly.findings)
-    ]
+    data = assembly.data
+    if status != Task.Status.COMPLETED:
+        data |= shortfall(
+            task, locked=turn.task, findings=assembly.findings, stop_reason=stop_reason
+        )
     turn.close(
         status,
-        result=assembly.data,
+        result=data,
         confidence=assembly.confidence,
-        verdicts=verdicts,
+        verdicts=[
+            Verdict(position=position, **asdict(finding))
+            for position, finding in enumerate(assembly.findings)
+        ],
         stop_reason=stop_reason,
         error=error,
     )
     elapsed = datetime.now(UTC) - turn.task.created_at
     metrics.TASKS.labels(status).inc()
     metrics.TASK_DURATION.labels(status).observe(elapsed.total_seconds())
-
-
-def _unjudged(turn: Turn, *, why: str) -> Assembly:
-    """Assemble what there is; every criterion is not checked, with the reason."""
-    task = Task.objects.get(pk=turn.task.pk)
-    draft = draft_result(task)
-    findings = _not_checked(task, why=why)
-    return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
 
 
 def _not_checked(task: Task, *, why: str) -> list[Finding]:

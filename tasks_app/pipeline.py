@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 
@@ -35,10 +36,12 @@ from planner.plan import Plan, resolve
 from planner.planning import make_plan
 from tasks_app import planning, steps_read
 from tasks_app.claims import held_claims
+from tasks_app.copied import compile_without, copied_steps
 from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Step
+from tasks_app.partial import has_more
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
@@ -92,7 +95,8 @@ def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
 def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
-    made = planning.screened(_made(claim, stop), task_id=task.pk)
+    copied = copied_steps(task)
+    made = planning.screened(_made(claim, stop, copied), task_id=task.pk)
     judging, grants = planning.judging_cost(task), made.grants.to_json()
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
@@ -107,16 +111,17 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
         else:
             free = planning.free_of(turn.task)
             rows = planning.rows_of(made, judging=judging, free=free)
-            turn.add_plan(*rows, grants=grants)
+            kept = [step.pk for step in copied]
+            turn.add_plan(*rows, grants=grants, kept=kept)
             ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)
 
 
-def _made(claim: Claim, stop: StopToken) -> Plan:
+def _made(claim: Claim, stop: StopToken, copied: Sequence[Step]) -> Plan:
     """Return the caller's own plan, or make one."""
     if claim.task.given_plan is not None:
-        return planning.compile_given(claim.task)
+        return compile_without(claim.task, copied)
     return make_plan(planning.contract_of(claim.task), _services(claim, stop))
 
 
@@ -180,7 +185,10 @@ def _invoke(
 
 def _services(claim: Claim, stop: StopToken) -> ArmServices:
     return ArmServices(
-        meter=TaskMeter(claim), stop=stop, knowledge_scope=claim.task.owner_id
+        meter=TaskMeter(claim),
+        stop=stop,
+        knowledge_scope=claim.task.owner_id,
+        model=claim.task.model,
     )
 
 
@@ -279,13 +287,7 @@ def _retry_delay_s(claim: Claim, error: OctoLLMError) -> float:
 
 def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
     """Put the step back: what it needs is held by others and may come free."""
-    ending = Ending(
-        status=Step.Status.READY,
-        outcome=Attempt.Outcome.RELEASED,
-        delay_s=settings.OCTOLLM_RETRY_MIN_S,
-        is_counted=False,
-        error=_details(error),
-    )
+    ending = _released(delay_s=settings.OCTOLLM_RETRY_MIN_S, error=_details(error))
     return _put_back(claim, ending, code=error.code)
 
 
@@ -294,13 +296,17 @@ def _give_back(claim: Claim) -> Hints:
 
     Its request id stays with it: nobody knows how far the invocation got.
     """
-    ending = Ending(
+    return _put_back(claim, _released(keeps_request=True), code="stopped")
+
+
+def _released(**details: Any) -> Ending:
+    """Return the ending of an attempt that is given back and does not count."""
+    return Ending(
         status=Step.Status.READY,
         outcome=Attempt.Outcome.RELEASED,
-        keeps_request=True,
         is_counted=False,
+        **details,
     )
-    return _put_back(claim, ending, code="stopped")
 
 
 def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
@@ -313,14 +319,20 @@ def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
 
 
 def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
-    """End the task with what there is: a limit was reached."""
-    ending = _failed(error, status=Step.Status.FAILED)
+    """End the task with what there is, unless the limit was raised meanwhile."""
     with task_turn(claim.step.task_id) as turn:
+        is_over = not has_more(turn.task, since=claim.task, stop_reason=stop_reason)
+        ending = (
+            _failed(error, status=Step.Status.FAILED)
+            if is_over
+            else _released(keeps_request=True, error=_details(error))
+        )
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        close_stopped(turn, _details(error), stop_reason=stop_reason)
-    _log_outcome(claim, "stopped", error.code)
-    return NOTHING
+        if is_over:
+            close_stopped(turn, _details(error), stop_reason=stop_reason)
+    _log_outcome(claim, "stopped" if is_over else ending.outcome, error.code)
+    return NOTHING if is_over else Hints(count=1)
 
 
 def _failed(error: OctoLLMError, *, status: Step.Status) -> Ending:

@@ -46,18 +46,30 @@ def contract_of(task: Task) -> PlanningContract:
         assigned_arm=task.assigned_arm,
         knowledge_scope=task.owner_id,
         grants=Grants.from_json(task.grants) if task.plan_version else None,
+        model=task.model,
     )
 
 
-def compile_given(task: Task) -> plans.Plan:
+def compile_given(
+    task: Task, *, free_usd: Decimal = Decimal(0), free_s: float = 0.0
+) -> plans.Plan:
     """Return the plan that the caller gave, checked and priced as any other.
+
+    ``free_usd`` and ``free_s`` are what the steps in it would take that are done
+    already; the budget need not hold them.
 
     Raises:
         InvalidPlanError: it breaks rules; it carries all violations.
     """
+    contract = contract_of(task)
     return compile_plan(
         PlanDraft.model_validate(task.given_plan),
-        contract=replace(contract_of(task), away=away()),
+        contract=replace(
+            contract,
+            away=away(),
+            max_cost_usd=contract.max_cost_usd + free_usd,
+            max_time_s=contract.max_time_s + free_s,
+        ),
         catalogue=catalogue(),
         source="caller",
     )
@@ -108,9 +120,9 @@ def judging_cost(task: Task) -> Amount:
     of a second at first, when the list of prices is read: call it outside a turn.
     """
     is_judged = bool(task.acceptance_criteria or task.constraints)
-    if not (is_judged and llm.is_configured("judging")):
+    if not (is_judged and llm.is_configured("judging", task.model)):
         return Amount()
-    price = llm.dearest_price("judging")
+    price = llm.dearest_price("judging", task.model)
     nano = cost_nano(
         price, input_tokens=JUDGE_INPUT_TOKENS, output_tokens=JUDGE_OUTPUT_TOKENS
     )

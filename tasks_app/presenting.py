@@ -11,7 +11,9 @@ from django.urls import reverse
 from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
+from tasks_app.copied import copied_from
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.partial import BUDGET_REASONS
 
 
 def forbids_pii(task: Task) -> bool:
@@ -47,7 +49,7 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
         "spent": {
             "cost_usd": f"{task.spent_usd:.9f}",
             "tokens": task.spent_tokens,
-            "seconds": _seconds(task),
+            "seconds": task.seconds_run,
         },
         "confidence": _number(confidence),
         "error": task.error,
@@ -55,6 +57,9 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
         "plan_only": task.plan_only,
         "run": task.run,
         "plan_version": task.plan_version,
+        "forked_from": str(task.forked_from_id) if task.forked_from_id else None,
+        "forked_step": task.forked_step or None,
+        "model": task.model or None,
         "created_at": _iso(task.created_at),
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
@@ -125,9 +130,13 @@ def present_event(event: TaskEvent) -> JSONObject:
 
 
 def links_of(task: Task) -> dict[str, JSONValue]:
-    """Return the addresses of a task's parts."""
+    """Return the addresses of a task's parts, and of what may be done with it now."""
     base = reverse("task", args=[task.pk])
-    parts = ("results", "plan", "events", "cancel")
+    parts = ["results", "plan", "events", "cancel", "fork"]
+    if task.status not in (Task.Status.COMPLETED, Task.Status.CANCELLED):
+        parts.append("budget")
+    if task.status == Task.Status.FAILED and task.stop_reason not in BUDGET_REASONS:
+        parts.append("retry")
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
 
 
@@ -146,6 +155,7 @@ def _step(step: Step) -> JSONObject:
         "estimated_time_p90": step.estimated_time_p90,
         "status": step.status,
         "attempt_count": step.attempt_count,
+        "copied_from": copied_from(step),
         "confidence": _number(step.confidence),
         "error": step.error,
         "started_at": _iso(step.started_at),
@@ -161,15 +171,6 @@ def _revealed(task: Task, document: JSONObject) -> dict[str, Any]:
 
 def _number(confidence: Decimal | float | None) -> float | None:
     return None if confidence is None else round(float(confidence), 4)
-
-
-def _seconds(task: Task) -> float:
-    """Return how long the task's clock has run; it stands while it waits for a yes."""
-    running_s = 0.0
-    if task.clock_started_at is not None:
-        end = task.finished_at or datetime.now(UTC)
-        running_s = (end - task.clock_started_at).total_seconds()
-    return round(task.elapsed_s + max(0.0, running_s), 3)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -51,7 +51,7 @@ def ask_for_new_plan(
     turn.add_steps(
         [
             Step(
-                step_id=_free_id(turn, f"plan-{version}"),
+                step_id=free_id(turn, f"plan-{version}"),
                 kind=Step.Kind.PLAN,
                 description=f"Make version {version} of the plan",
                 arm="planner",
@@ -63,8 +63,8 @@ def ask_for_new_plan(
     turn.set(replan_count=turn.task.replan_count + 1)
 
 
-def _free_id(turn: Turn, wanted: str) -> str:
-    """Return the id, numbered on when an attempt at this version failed before."""
+def free_id(turn: Turn, wanted: str) -> str:
+    """Return the id, numbered on when the task has a step of that name already."""
     taken = set(
         Step.objects.filter(
             task_id=turn.task.pk, step_id__startswith=wanted

@@ -149,6 +149,7 @@ class GivenStepSerializer(StrictSerializer):
     ignored_fields = frozenset(
         {
             *("kind", "status", "attempt_count", "confidence", "error"),
+            "copied_from",
             *("estimated_cost", "estimated_time", "estimated_time_p90"),
             *("started_at", "finished_at"),
         }
@@ -386,6 +387,12 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     plan_only = serializers.BooleanField()
     run = serializers.IntegerField()
     plan_version = serializers.IntegerField()
+    forked_from = serializers.UUIDField(allow_null=True)
+    forked_step = serializers.CharField(allow_null=True)
+    model = serializers.CharField(
+        allow_null=True,
+        help_text="The only one that its calls may ask, if it is bound.",
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -426,6 +433,10 @@ class StepSerializer(serializers.Serializer[Any]):
     estimated_time_p90 = serializers.FloatField()
     status = serializers.CharField()
     attempt_count = serializers.IntegerField()
+    copied_from = serializers.DictField(
+        allow_null=True,
+        help_text="Of a fork: the task and the step that the output was taken from.",
+    )
     confidence = serializers.FloatField(allow_null=True)
     error = ErrorSerializer(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)

@@ -69,12 +69,18 @@ def task_turn(task_id: UUID) -> Iterator[Turn]:
         turn.flush()
 
 
-def open_task(task: Task) -> None:
-    """Insert a task with its plan step, ready to be claimed, in one transaction."""
+def open_task(task: Task, *, copied: Sequence[Step] = ()) -> None:
+    """Insert a task with its plan step, ready to be claimed, in one transaction.
+
+    ``copied`` are steps of the task that it was forked from, done there; its plan is
+    to keep them.
+    """
     with transaction.atomic():
         task.save(force_insert=True)
         turn = Turn(task)
         turn.event("task.submitted", priority=task.priority)
+        if task.forked_from_id is not None:
+            turn.note_fork(copied)
         turn.add_steps(
             [
                 Step(
@@ -104,6 +110,18 @@ class Turn(TaskRow):
         self.hold(
             nano=sum(step.envelope_nano for step in steps),
             tokens=sum(step.envelope_tokens for step in steps),
+        )
+
+    def note_fork(self, copied: Sequence[Step]) -> None:
+        """Insert steps that another task has done, and say where they come from."""
+        for step in copied:
+            step.status = Step.Status.DONE
+        self.add_steps(copied)
+        self.event(
+            "task.forked",
+            task_id=str(self.task.forked_from_id),
+            from_step=self.task.forked_step,
+            copied=[step.step_id for step in copied],
         )
 
     def draw(self, step: Step, *, nano: int, tokens: int) -> None:

@@ -305,6 +305,7 @@ class TestReading:
             *("task_id", "status", "stage", "goal", "priority", "constraints"),
             *("acceptance_criteria", "budget", "spent", "confidence", "result"),
             *("error", "stop_reason", "plan_only", "run", "plan_version"),
+            *("forked_from", "forked_step", "model"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
         }
         assert shown["spent"] == {
@@ -313,7 +314,9 @@ class TestReading:
             "seconds": 0.0,
         }
         assert shown["created_at"].endswith("+00:00")
-        assert set(shown["links"]) == {"self", "results", "plan", "events", "cancel"}
+        assert set(shown["links"]) == {
+            *("self", "results", "plan", "events", "cancel", "fork", "budget")
+        }
 
     def test_plan_shows_steps_in_order(self, client, owner):
         task = make_planned_task(
