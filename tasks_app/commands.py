@@ -1,4 +1,4 @@
-"""``octollm demo``: the sample goal on the sample reviews, shown live."""
+"""``octollm demo``, ``octollm tasks`` and ``octollm steps``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
+from tasks_app import run_commands
 
 app = typer.Typer()
+app.add_typer(run_commands.tasks, name="tasks")
+app.add_typer(run_commands.steps, name="steps")
 
 
 @app.command()

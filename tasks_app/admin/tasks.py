@@ -8,13 +8,15 @@ from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from unfold.decorators import display
 
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
-from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
+from tasks_app.admin.pages import StatusAdmin, answer_of, retry_all, shortened
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
+
+SHOWN_FORKS = 50
 
 
 class StepInline(ReadOnlyInline):
@@ -118,6 +120,7 @@ class TaskAdmin(StatusAdmin):
     )
     search_fields = ("id", "goal")
     date_hierarchy = "created_at"
+    actions = ("retry",)
     inlines = (
         StepInline,
         VerdictInline,
@@ -175,6 +178,13 @@ class TaskAdmin(StatusAdmin):
                     ("run", "plan_version"),
                     ("stop_reason", "event_head"),
                 ),
+            },
+        ),
+        (
+            "Forks",
+            {
+                "classes": ("tab",),
+                "fields": (("forked_from_", "forked_step"), "forks_", "model"),
             },
         ),
     )
@@ -247,6 +257,31 @@ class TaskAdmin(StatusAdmin):
     def given_plan_(self, task: Task) -> SafeString | str:
         """Show the plan that came with the request."""
         return shown_json(task.given_plan) if task.given_plan else "none"
+
+    @display(description="Forked from")
+    def forked_from_(self, task: Task) -> SafeString | str:
+        """Link to the task that this one was forked from."""
+        old = task.forked_from
+        return "-" if old is None else link_to(old, shortened(old.goal))
+
+    @display(description="Forks of it")
+    def forks_(self, task: Task) -> SafeString | str:
+        """Link to the latest tasks that were forked from this one."""
+        forks = task.forks.order_by("-created_at").only("goal", "status", "forked_step")
+        links = [
+            (link_to(fork, shortened(fork.goal)), fork.forked_step or "-", fork.status)
+            for fork in forks[:SHOWN_FORKS]
+        ]
+        return format_html_join(mark_safe("<br>"), "{} from {}: {}", links) or "-"
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change tasks in general may retry them."""
+        return request.user.has_perm("tasks_app.change_task")
+
+    @admin.action(description="Retry selected tasks", permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        """Let failed tasks go on from what failed."""
+        retry_all(self, request, queryset.values_list("pk", flat=True))
 
     @display(description="Granted to plans")
     def grants_(self, task: Task) -> SafeString | str:

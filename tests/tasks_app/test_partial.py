@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from arms.registry import get_arm
+from octollm.types import JSONObject
 from tasks_app.finish import (
     close_cancelled,
     close_failed,
@@ -28,7 +29,7 @@ from tests.builders import (
 
 pytestmark = pytest.mark.django_db
 
-ERROR = {"code": "budget_exceeded", "message": "Too dear."}
+ERROR: JSONObject = {"code": "budget_exceeded", "message": "Too dear."}
 
 
 @pytest.fixture
@@ -59,7 +60,11 @@ def stop(task: Task, stop_reason: str = "budget_cost") -> Any:
 def judged(task: Task, verdict: str) -> Any:
     """Have the judge say of the one criterion what is given, and end the task."""
     task.refresh_from_db()
-    item = {"criterion": "Be short", "verdict": verdict, "evidence": "It has 9 words."}
+    item: JSONObject = {
+        "criterion": "Be short",
+        "verdict": verdict,
+        "evidence": "It has 9 words.",
+    }
     finish_step(task, "judge")
     with task_turn(task.pk) as turn:
         close_judged(turn, draft_result(task), {"verdicts": [item]}, task=task)
