@@ -103,11 +103,11 @@ def _working(steps: Sequence[Step]) -> Part:
         (step.step_id, step.depends_on, each.seconds)
         for step, each in zip(steps, expected, strict=True)
     )
-    asks_model = any("model" in _uses(step) for step in steps)
+    tokens = [_tokens(step) for step in steps]
     count = f"{len(steps)} step{'s' if len(steps) != 1 else ''}"
     return Part(
         usd=sum((each.cost_usd for each in expected), start=Decimal(0)),
-        tokens=None if asks_model else 0,
+        tokens=None if None in tokens else sum(each or 0 for each in tokens),
         seconds=longest_chain_s(chain),
         basis=f"{count} by the catalogue and what such steps took before",
     )
@@ -154,9 +154,13 @@ def estimate_of(step: Step) -> Estimate:
     return estimate(offer, observations().get((step.arm, step.capability)))
 
 
-def _uses(step: Step) -> Sequence[str]:
+def _tokens(step: Step) -> int | None:
+    """Return the tokens that a step takes; of one that asks a model, if it was seen."""
     offer = _offer(step.arm, step.capability)
-    return offer.uses if offer else ()
+    if offer is not None and "model" not in offer.uses:
+        return 0
+    seen = observations().get((step.arm, step.capability))
+    return seen.p50_tokens if seen else None
 
 
 def _offer(arm: str, capability: str) -> Capability | None:

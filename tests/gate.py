@@ -19,6 +19,7 @@ from arms.contract import (
     Capability,
     Health,
 )
+from arms.llm import Message, complete
 from octollm.errors import ArmError, ArmUnavailableError
 from octollm.types import JSONValue
 
@@ -29,13 +30,14 @@ _VALUE: dict[str, JSONValue] = {
 }
 
 
-def _capability(name: str, description: str) -> Capability:
+def _capability(name: str, description: str, *uses: str) -> Capability:
     return Capability(
         name=name,
         description=description,
         input_schema=_ANY,
         output_schema=_VALUE,
         seconds=0.1,
+        uses=uses,
     )
 
 
@@ -53,6 +55,8 @@ class GateArm:
             _capability("wait", "Waits until the file `gate` exists."),
             _capability("fail", "Fails for good."),
             _capability("flake", "Fails until it has been tried `times` times."),
+            _capability("knock", "Fails, not for good, unless the file `gate` exists."),
+            _capability("ask", "Asks a model for an answer of `room` tokens.", "model"),
             _capability("crash", "Raises what an arm should not."),
             _capability("die", "Kills the process it runs in."),
         ),
@@ -71,11 +75,16 @@ class GateArm:
             str(request.input["times"])
         ):
             raise ArmUnavailableError("Not now.", arm_name="gate")
+        if request.capability == "knock" and not _gate(request).exists():
+            raise ArmUnavailableError("Nobody opens.", arm_name="gate")
         if request.capability == "wait":
             _wait(request, services)
+        value = request.input.get("value")
+        if request.capability == "ask":
+            value = _ask(request, services)
         return ArmReply(
             output={
-                "value": request.input.get("value"),
+                "value": value,
                 "score": request.input.get("score"),
                 "started": started,
                 "ended": time.time(),
@@ -91,8 +100,22 @@ class GateArm:
 
 def _wait(request: ArmRequest, services: ArmServices) -> None:
     """Leave a mark that names this process, then wait for the gate."""
-    gate = Path(str(request.input["gate"]))
+    gate = _gate(request)
     gate.with_name(f"{gate.name}.{request.step_id}.{os.getpid()}").touch()
     while not gate.exists():
         services.stop.check()
         time.sleep(0.01)
+
+
+def _gate(request: ArmRequest) -> Path:
+    return Path(str(request.input["gate"]))
+
+
+def _ask(request: ArmRequest, services: ArmServices) -> str:
+    question = Message(role="user", content=str(request.input.get("value")))
+    return complete(
+        [question],
+        purpose="analysis",
+        services=services,
+        max_output_tokens=int(str(request.input["room"])),
+    ).text

@@ -9,6 +9,8 @@ import pytest
 
 from arms.registry import get_arm
 from octollm.types import JSONObject
+from planner import observed
+from planner.observed import Observed
 from tasks_app.finish import (
     close_cancelled,
     close_failed,
@@ -26,6 +28,7 @@ from tests.builders import (
     make_step,
     make_task,
 )
+from tests.planner.observing import tell
 
 pytestmark = pytest.mark.django_db
 
@@ -209,6 +212,18 @@ class TestCostToFinish:
 
         assert cost["cost_usd"] == "0.250000000"
         assert cost["seconds"] == pytest.approx(7.0 + judge_s())
+
+    def test_tokens_of_steps_that_ask_a_model_are_known_once_some_were_seen(self):
+        def tokens() -> Any:
+            task = make_planned_task(make_step("a", capability="ask"))
+            return stop(task)["cost_to_finish"]["tokens"]
+
+        before = tokens()
+        observed.register("tests.planner.observing.figures")
+        seen = Observed(count=3, p50_s=0.1, p90_s=0.1, p50_tokens=42)
+        tell({("gate", "ask"): seen})
+
+        assert (before, tokens()) == (None, 42)
 
     def test_judging_by_a_model_is_part_of_it(self, priced_model):
         task = chain(acceptance_criteria=["Be short"])
