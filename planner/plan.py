@@ -18,6 +18,7 @@ from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner import goal_texts
 from planner.grants import NOTHING, Grants
+from planner.revision import Revision
 
 REFERENCE_KEY = "$from"
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -39,6 +40,7 @@ class PlanningContract:
         away: arms that cannot be had now, each with the reason.
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
+        revision: what the version before left; ``None`` for a first plan.
     """
 
     task_id: UUID
@@ -53,6 +55,7 @@ class PlanningContract:
     knowledge_scope: UUID | None = None
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,8 @@ class Plan:
     """A plan that the compiler passed.
 
     Attributes:
-        steps: in an order in which each comes after those it depends on.
+        steps: those to run, in an order in which each comes after those it depends on.
+        kept: ids of finished steps that stay in a later version; not in its JSON form.
         result: keys of the result, each with the reference that fills it.
         repairs: what was mended or should be known, one sentence each.
         total_estimated_cost: USD, the sum over all steps.
@@ -99,6 +103,7 @@ class Plan:
 
     source: Source
     steps: tuple[PlannedStep, ...]
+    kept: tuple[str, ...] = ()
     result: Mapping[str, JSONValue]
     recipe: str | None = None
     model: str | None = None
