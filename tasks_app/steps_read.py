@@ -77,9 +77,13 @@ def is_anything_left(task_id: UUID) -> bool:
     ).exists()
 
 
-def draft_result(task: Task) -> Draft:
-    """Put together what the steps of the current plan left, whole or not."""
-    plan = Plan.objects.filter(task_id=task.pk, version=task.plan_version).first()
+def draft_result(task: Task, *, version: int | None = None) -> Draft:
+    """Put together what the steps of a plan left, whole or not.
+
+    Of the current one unless an earlier ``version`` is named.
+    """
+    wanted = task.plan_version if version is None else version
+    plan = Plan.objects.filter(task_id=task.pk, version=wanted).first()
     if plan is None:
         return Draft(values={}, steps=())
     rows = {
@@ -104,10 +108,12 @@ def draft_result(task: Task) -> Draft:
 
 
 def _outcome(step: Step) -> StepOutcome:
+    # What a later version does without keeps the output that the earlier one had.
+    has_output = step.status in (Step.Status.DONE, Step.Status.SUPERSEDED)
     return StepOutcome(
         step_id=step.step_id,
         status=step.status,
-        output=step.output if step.status == Step.Status.DONE else None,
+        output=step.output if has_output else None,
         confidence=step.confidence,
         confidence_reason=step.confidence_reason,
         error=step.error,
