@@ -136,10 +136,12 @@ def _check(work: Compilation) -> None:
 def _fill_result(work: Compilation) -> None:
     """Take the outputs of the last steps when the draft names no result.
 
-    Of a later version's first those of new steps, then what it has of the one before.
+    A later version has what stays of the one before, too.
     """
     if work.result:
         return
+    if revising.is_result_kept(work):
+        revising.carry_result(work)
     for step in work.final_steps():
         outputs = step.offer.output_schema.get("properties") if step.offer else None
         for key in outputs if isinstance(outputs, dict) else ():

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 TEMPERATURE = 0.3
 MAX_OUTPUT_TOKENS = 2_000
+# Where the budget does not allow the whole room, parts of it are asked for.
+SHARES = (1, 2, 4)
 
 
 def plan_by_model(
@@ -119,12 +121,13 @@ def schema_for(contract: PlanningContract, arms: Sequence[ArmSpec]) -> JSONObjec
     return plan_schema(arms, is_revision=contract.revision is not None)
 
 
-def worst_call(
+def least_call(
     contract: PlanningContract, catalogue: Sequence[ArmSpec], *, documents: str
 ) -> ModelCall:
-    """Return the call that planning begins with, as the ledger would hold it.
+    """Return the call without which there is no plan, as the ledger would hold it.
 
-    At the highest price of all providers, asked in the longest form.
+    The one with the least room for the answer, at the highest price of all providers
+    and in the longest form.
 
     Raises:
         UnpricedModelError: nobody knows a price.
@@ -134,7 +137,7 @@ def worst_call(
     return llm.worst_case(
         plan_prompt(contract, arms, documents=documents, revision=contract.revision),
         purpose="planning",
-        max_output_tokens=room_for(contract),
+        max_output_tokens=room_for(contract) // SHARES[-1],
         json_schema=schema_for(contract, arms),
     )
 
@@ -196,7 +199,7 @@ class _Dialogue:
         The sizes are fixed, so that a resumed step asks the same and is answered
         from what was paid for.
         """
-        sizes = [(plain, 1), (plain, 2), (plain, 4)]
+        sizes = [(plain, share) for share in SHARES]
         if prompt != plain:
             sizes.insert(0, (prompt, 1))
         for asked, share in sizes[:-1]:

@@ -86,8 +86,18 @@ def name_steps(work: Compilation) -> None:
     work.result = rewrite_object(work.result, lambda path: renamed_step(path, names))
 
 
+def is_result_kept(work: Compilation) -> bool:
+    """Tell whether what stays fills the result before what is new does.
+
+    It does where whoever planned said what is replaced, or where steps failed and
+    nothing else is wanting. Otherwise what is new is meant to be better.
+    """
+    revision = work.contract.revision
+    return bool(work.replaced) or (revision is not None and not revision.unmet)
+
+
 def carry_result(work: Compilation) -> None:
-    """Let what stays fill the result as before, where nothing new does."""
+    """Let what stays fill the result as before, where nothing has filled it yet."""
     revision = work.contract.revision
     if revision is None:
         return

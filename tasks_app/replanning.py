@@ -11,7 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from django.conf import settings
 from arms.registry import away, catalogue
 from octollm.errors import ModelError
 from octollm.types import JSONObject, JSONValue
-from planner.model_planning import documents_note, worst_call
+from planner.model_planning import documents_note, least_call
 from planner.planning import can_revise
 from tasks_app import planning, revisions
 from tasks_app.ledger import cost_nano
@@ -110,14 +110,16 @@ class Wish:
     Attributes:
         reason: a code.
         counts: how many findings there are of each verdict.
-        needed: planning's first question at its worst, and judging once more.
+        is_judged_by_model: whether judging again will ask one.
+        needed: planning's smallest question at its worst, and judging once more.
     """
 
     reason: str
     unmet: tuple[JSONObject, ...]
     failures: tuple[JSONObject, ...]
     counts: Mapping[str, int]
-    needed: Amount
+    is_judged_by_model: bool
+    needed: Amount = field(default_factory=Amount)
 
 
 def wish_for(task: Task, draft: Draft, findings: Sequence[Finding]) -> Wish | None:
@@ -145,7 +147,9 @@ def wish_for(task: Task, draft: Draft, findings: Sequence[Finding]) -> Wish | No
             verdict: sum(f.verdict == verdict for f in findings)
             for verdict in ("met", "not_met", "not_checked")
         },
-        needed=Amount(),
+        is_judged_by_model=any(
+            f.verdict == "not_checked" or f.method.startswith("model") for f in findings
+        ),
     )
     try:
         return replace(wish, needed=_needed(task, wish))
@@ -217,8 +221,8 @@ def _wanted(
 def _needed(task: Task, wish: Wish) -> Amount:
     wanted = _wanted(task, reason=wish.reason, unmet=wish.unmet, failures=wish.failures)
     contract = replace(revisions.contract_for(task, wanted), away=away())
-    call = worst_call(contract, catalogue(), documents=documents_note(contract))
-    judging = planning.judging_cost(task)
+    call = least_call(contract, catalogue(), documents=documents_note(contract))
+    judging = planning.judging_cost(task) if wish.is_judged_by_model else Amount()
     nano = cost_nano(
         call.price,
         input_tokens=call.input_tokens,

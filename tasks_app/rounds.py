@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
-from octollm.types import JSONObject
+from octollm.types import JSONObject, JSONValue
 from reflex.fingerprints import fingerprint
 from tasks_app.models import Plan, Task, Verdict
 from tasks_app.results import Assembly, Finding, assemble
@@ -89,14 +89,21 @@ def plans_of_run(task: Task) -> list[Plan]:
 
 def same_result_before(task: Task, draft: Draft) -> int | None:
     """Return the earlier version of this run that gave the same result, if one did."""
-    if task.plan_version < 2 or not draft.values:
-        return None
     mark = _mark(draft)
+    if task.plan_version < 2 or mark is None:
+        return None
     versions = [plan.version for plan in plans_of_run(task)]
     earlier = (version for version in versions if version < task.plan_version)
     same = (v for v in earlier if _mark(draft_result(task, version=v)) == mark)
     return next(same, None)
 
 
-def _mark(draft: Draft) -> str:
-    return fingerprint([dict(draft.values), draft.is_whole], purpose="result")
+def _mark(draft: Draft) -> str | None:
+    """Return what tells a result from others: the outputs that it is filled from."""
+    outputs = [
+        fingerprint(step.output, purpose="output")
+        for step in draft.steps
+        if step.step_id in draft.sources and step.output is not None
+    ]
+    whole = [str(draft.is_whole), *sorted(outputs)]
+    return fingerprint(list[JSONValue](whole), purpose="result") if outputs else None

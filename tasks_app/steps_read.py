@@ -24,10 +24,14 @@ OPEN = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A result before it is judged: the plan's keys, and how each step ended."""
+    """A result before it is judged: the plan's keys, and how each step ended.
+
+    ``sources`` are the ids of steps whose outputs fill those keys.
+    """
 
     values: Mapping[str, JSONValue]
     steps: tuple[StepOutcome, ...]
+    sources: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -104,7 +108,8 @@ def draft_result(task: Task, *, version: int | None = None) -> Draft:
         for key, reference in plan.result.items()
         for value in _resolved(reference, task, outputs)
     }
-    return Draft(values=values, steps=steps)
+    sources = {step_of(path) for path in references(plan.result)}
+    return Draft(values=values, steps=steps, sources=frozenset(filter(None, sources)))
 
 
 def _outcome(step: Step) -> StepOutcome:

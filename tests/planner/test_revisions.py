@@ -111,12 +111,26 @@ class TestWhatStays:
         assert plan.kept == ("1", "2", "3")
         assert "keywords" not in plan.result
 
-    def test_result_comes_from_new_steps_first_and_else_stays(self) -> None:
+    def test_new_step_fills_the_result_where_a_replaced_one_did(self) -> None:
         plan = revised(more_keywords(), replaces=("3",))
 
         assert plan.kept == ("1", "2")
         assert plan.result["keywords"] == reference("steps.v2-1.keywords")
         assert plan.result["sentiment_score"] == reference("steps.2.sentiment_score")
+
+    @pytest.mark.parametrize(
+        ("replaces", "unmet", "filled_by"),
+        [((), True, "v2-1"), (("2",), True, "3"), ((), False, "3")],
+        ids=["nothing is named", "another is named", "only steps failed"],
+    )
+    def test_what_stays_fills_the_result_unless_it_may_be_what_is_wanting(
+        self, replaces: tuple[str, ...], unmet: bool, filled_by: str
+    ) -> None:
+        revision = make_revision(unmet=({"criterion": 0},) if unmet else ())
+
+        plan = revised(more_keywords(), revision=revision, replaces=replaces)
+
+        assert plan.result["keywords"] == reference(f"steps.{filled_by}.keywords")
 
     def test_criterion_that_a_kept_step_serves_is_served(self) -> None:
         steps = [earlier(each, criteria=(0,)) for each in chain()]
