@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
-from arms.contract import ArmServices
+from arms.contract import ArmServices, ModelCall
 from arms.providers import (
     Provider,
     dearest_price,
     known_models,
     providers_for,
 )
-from arms.questions import Message, Question, make_question
+from arms.questions import RUNGS, Message, Question, make_question
 from octollm.errors import (
     ModelError,
     ModelMisconfiguredError,
@@ -37,6 +37,7 @@ __all__ = [
     "identity",
     "is_configured",
     "known_models",
+    "worst_case",
 ]
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,33 @@ def complete(
     if record is not None:
         return from_record(record).completion(is_replayed=True)
     return _first_answer(question, services).completion()
+
+
+def worst_case(
+    messages: Sequence[Message],
+    *,
+    purpose: str,
+    max_output_tokens: int,
+    json_schema: Mapping[str, JSONValue],
+    model: str = "",
+) -> ModelCall:
+    """Return what a question would be held at: longest form, highest price.
+
+    ``model`` is the only one that may be asked, if the task is bound to one.
+
+    Raises:
+        UnpricedModelError: nobody knows a price.
+        ModelMisconfiguredError: the settings cannot be read, or name nobody.
+    """
+    question = make_question(
+        messages,
+        purpose=purpose,
+        max_output_tokens=max_output_tokens,
+        temperature=0.0,
+        json_schema=json_schema,
+    )
+    price = dearest_price(purpose, model)
+    return question.call(providers_for(purpose, model)[0], RUNGS[0], price)
 
 
 def _first_answer(question: Question, services: ArmServices) -> Answer:

@@ -48,8 +48,8 @@ def check_grants(work: Compilation) -> None:
 
 
 def grants_of(work: Compilation) -> Grants:
-    """Return what all steps use together."""
-    each = [grants_of_step(work, step) for step in work.steps]
+    """Return what all steps use together, those that are kept too."""
+    each = [grants_of_step(work, step) for step in (*work.kept, *work.steps)]
     union = {
         kind: frozenset[str]().union(*(used.of_kind(kind) for used in each))
         for kind in KINDS

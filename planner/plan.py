@@ -18,6 +18,7 @@ from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner import goal_texts
 from planner.grants import NOTHING, Grants
+from planner.revision import Revision
 
 REFERENCE_KEY = "$from"
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -40,6 +41,7 @@ class PlanningContract:
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
         model: the only one that may plan; empty: whichever the operator has set.
+        revision: what the version before left; ``None`` for a first plan.
     """
 
     task_id: UUID
@@ -55,6 +57,7 @@ class PlanningContract:
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
     model: str = ""
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,8 @@ class Plan:
     """A plan that the compiler passed.
 
     Attributes:
-        steps: in an order in which each comes after those it depends on.
+        steps: those to run, in an order in which each comes after those it depends on.
+        kept: ids of finished steps that stay in a later version; not in its JSON form.
         result: keys of the result, each with the reference that fills it.
         repairs: what was mended or should be known, one sentence each.
         total_estimated_cost: USD, the sum over all steps.
@@ -101,6 +105,7 @@ class Plan:
 
     source: Source
     steps: tuple[PlannedStep, ...]
+    kept: tuple[str, ...] = ()
     result: Mapping[str, JSONValue]
     recipe: str | None = None
     model: str | None = None

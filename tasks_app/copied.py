@@ -50,13 +50,14 @@ def compile_without(task: Task, copied: Sequence[Step]) -> plans.Plan:
         free_usd=sum((each.cost_usd for each in expected), start=Decimal(0)),
         free_s=sum(each.seconds for each in expected),
     )
+    if not copied:
+        return made
     names = {step.step_id for step in copied}
     fresh = tuple(step for step in made.steps if step.step_id not in names)
-    if len(fresh) == len(made.steps):
-        return made
     return replace(
         made,
         steps=fresh,
+        kept=tuple(step.step_id for step in copied),
         total_estimated_cost=sum((s.estimated_cost for s in fresh), start=Decimal(0)),
         total_estimated_time=_chain_s(fresh, [s.estimated_time for s in fresh]),
         total_estimated_time_p90=_chain_s(fresh, [s.estimated_time_p90 for s in fresh]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -34,10 +34,18 @@ from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 from planner.plan import Plan, resolve
 from planner.planning import make_plan
-from tasks_app import planning, steps_read
+from tasks_app import planning, replanning, revisions, rounds, steps_read
 from tasks_app.claims import held_claims
 from tasks_app.copied import compile_without, copied_steps
-from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
+from tasks_app.finish import (
+    close_failed,
+    close_judged,
+    close_planned,
+    close_stopped,
+    close_unimproved,
+    findings_of,
+    verdicts_of,
+)
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Step
@@ -95,8 +103,10 @@ def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
 def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
-    copied = copied_steps(task)
-    made = planning.screened(_made(claim, stop, copied), task_id=task.pk)
+    made = planning.screened(_made(claim, stop), task_id=task.pk)
+    if task.plan_version and revisions.brings_nothing_new(task, made):
+        return _end_unimproved(claim, replanning.SAME_STEPS)
+    kept = revisions.kept_keys(task, made.kept)
     judging, grants = planning.judging_cost(task), made.grants.to_json()
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
@@ -109,20 +119,43 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
             close_planned(turn, made, judging, task=task)
             ready = 0
         else:
-            free = planning.free_of(turn.task)
-            rows = planning.rows_of(made, judging=judging, free=free)
-            kept = [step.pk for step in copied]
+            rows = planning.rows_of(
+                made,
+                judging=judging,
+                free=planning.free_of(turn.task),
+                judge_id=_judge_id(turn),
+                reason=str(claim.step.input.get("reason", "first")),
+            )
             turn.add_plan(*rows, grants=grants, kept=kept)
             ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)
 
 
-def _made(claim: Claim, stop: StopToken, copied: Sequence[Step]) -> Plan:
-    """Return the caller's own plan, or make one."""
-    if claim.task.given_plan is not None:
-        return compile_without(claim.task, copied)
-    return make_plan(planning.contract_of(claim.task), _services(claim, stop))
+def _made(claim: Claim, stop: StopToken) -> Plan:
+    """Return another version of the plan, the caller's own plan, or make one."""
+    task, services = claim.task, _services(claim, stop)
+    if task.plan_version:
+        contract = revisions.contract_for(task, claim.step.input)
+        return make_plan(contract, services)
+    if task.given_plan is not None:
+        return compile_without(task, copied_steps(task))
+    return make_plan(planning.contract_of(task), services)
+
+
+def _judge_id(turn: Turn) -> str:
+    version = turn.task.plan_version + 1
+    return "judge" if version == 1 else replanning.free_id(turn, f"judge-{version}")
+
+
+def _end_unimproved(claim: Claim, why: JSONObject) -> Hints:
+    """End the task: this step shows that going on would bring nothing new."""
+    with task_turn(claim.step.task_id) as turn:
+        if not turn.end_attempt(claim, _done(output={"stopped": why["code"]})):
+            return _note_late(claim)
+        close_unimproved(turn, why)
+    _log_outcome(claim, "done")
+    return NOTHING
 
 
 def work(claim: Claim, stop: StopToken) -> Hints:
@@ -147,9 +180,14 @@ def work(claim: Claim, stop: StopToken) -> Hints:
 
 
 def judge(claim: Claim, stop: StopToken) -> Hints:
-    """Judge the result against every criterion and constraint, and end the task."""
+    """Judge the result against every criterion and constraint.
+
+    The task ends with it, or goes back to planning if that can mend what is wanting.
+    """
     task = claim.task
     draft = steps_read.draft_result(task)
+    if rounds.same_result_before(task, draft) is not None:
+        return _end_unimproved(claim, replanning.SAME_RESULT)
     screened = _invoke(
         claim,
         stop,
@@ -160,13 +198,20 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
             "constraints": list(task.constraints),
         },
     )
+    findings = findings_of(screened.reply.output, task)
+    wish = replanning.wish_for(task, draft, findings)
     with task_turn(task.pk) as turn:
         screened.record()
         if not turn.end_attempt(claim, _done_by_arm(screened.reply)):
             return _note_late(claim)
-        close_judged(turn, draft, screened.reply.output, task=task)
+        if wish is not None and replanning.is_affordable(turn.task, wish):
+            turn.record_verdicts(verdicts_of(findings))
+            ready = replanning.replan(turn, wish)
+        else:
+            close_judged(turn, draft, screened.reply.output, task=task)
+            ready = 0
     _log_outcome(claim, "done")
-    return NOTHING
+    return Hints(count=ready)
 
 
 # What a stage needs ---------------------------------------------------------------
@@ -256,7 +301,10 @@ def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
         turn.skip_dependants()
         if steps_read.is_anything_left(turn.task.pk):
             return turn.advance()
-    close_failed(turn, error, stop_reason=f"{step.kind}_failed")
+    if step.kind == Step.Kind.PLAN and turn.task.plan_version:
+        close_unimproved(turn, error)
+    else:
+        close_failed(turn, error, stop_reason=f"{step.kind}_failed")
     return 0
 
 
@@ -329,7 +377,9 @@ def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
         )
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        if is_over:
+        if is_over and claim.step.kind == Step.Kind.PLAN and turn.task.plan_version:
+            close_unimproved(turn, _details(error))
+        elif is_over:
             close_stopped(turn, _details(error), stop_reason=stop_reason)
     _log_outcome(claim, "stopped" if is_over else ending.outcome, error.code)
     return NOTHING if is_over else Hints(count=1)

@@ -14,6 +14,7 @@ from reflex.vault import reveal
 from tasks_app.copied import copied_from
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.partial import BUDGET_REASONS
+from tasks_app.plan_versions import differences
 
 
 def forbids_pii(task: Task) -> bool:
@@ -117,6 +118,22 @@ def present_plan(task: Task, plan: Plan, steps: list[Step]) -> JSONObject:
         "sum_estimated_time": plan.sum_estimated_time,
         "created_at": _iso(plan.created_at),
     }
+
+
+def present_versions(plans: list[Plan], steps: list[Step]) -> list[JSONObject]:
+    """Return what versions of a plan there are, and how each changed the last."""
+    changed = differences(plans, steps)
+    return [
+        {
+            "version": plan.version,
+            "source": plan.source,
+            "reason": plan.reason,
+            "run": plan.run,
+            "created_at": _iso(plan.created_at),
+            "diff": changed[plan.version].to_json(),
+        }
+        for plan in plans
+    ]
 
 
 def present_event(event: TaskEvent) -> JSONObject:

@@ -17,7 +17,6 @@ from uuid import UUID
 
 from django.db import transaction
 
-from arms import llm
 from octollm.access.models import Owner
 from octollm.errors import (
     BudgetLoweredError,
@@ -27,14 +26,14 @@ from octollm.errors import (
     NoNewPlanError,
 )
 from octollm.ids import new_id
-from octollm.types import JSONObject
-from planner.constraints import forbids_model
-from tasks_app import planning, replanning
+from planner.planning import can_revise
+from tasks_app import planning, replanning, rounds
 from tasks_app.hints import Hints, send_hints
 from tasks_app.ledger import presume_lost
-from tasks_app.models import Approval, Plan, Step, Task, Verdict
+from tasks_app.models import Approval, Plan, Step, Task
 from tasks_app.partial import BUDGET_REASONS, CAPS
 from tasks_app.planning import Amount
+from tasks_app.results import Finding
 from tasks_app.turn import Turn, task_turn
 
 
@@ -160,12 +159,13 @@ def _raise_caps(turn: Turn, caps: Caps) -> None:
 def _go_on(turn: Turn, task: Task, *, reason: str, judging: Amount) -> None:
     """Begin another run with what the last one left undone."""
     _require_approved(turn.task)
+    judged = rounds.judged(turn.task)
     turn.reopen(reason=reason)
     # Whoever made these calls was stopped; if one settles after all, it is corrected.
     presume_lost(turn)
     left = _undone(turn.task)
     if not left:
-        _plan_anew(turn, task)
+        _plan_anew(turn, task, judged[-1].findings if judged else ())
     else:
         _hold_envelopes(left, free=planning.free_of(turn.task), judging=judging)
         turn.reopen_steps(left)
@@ -216,7 +216,7 @@ def _judge_anew(
     another.pk, another.reason, another.created_at = new_id(), reason, datetime.now(UTC)
     another._state.adding = True
     judge = Step(
-        step_id=replanning.free_id(turn, "judge"),
+        step_id=replanning.free_id(turn, f"judge-{plan.version + 1}"),
         kind=last.kind,
         description=last.description,
         arm=last.arm,
@@ -230,36 +230,16 @@ def _judge_anew(
     turn.add_plan(another, [judge], kept=kept, grants=plan.grants)
 
 
-def _plan_anew(turn: Turn, task: Task) -> None:
-    """Ask for a plan version that mends the criteria which the last run left unmet."""
-    is_possible = llm.is_configured("planning", task.model) and not (
-        task.given_plan is not None or forbids_model(task.constraints)
-    )
-    if not is_possible:
+def _plan_anew(turn: Turn, task: Task, findings: Sequence[Finding]) -> None:
+    """Ask for a plan version that mends what the last run left unmet."""
+    plan = Plan.objects.get(task_id=task.pk, version=turn.task.plan_version)
+    if plan.source == "caller" or not can_revise(task.constraints, task.model):
         raise NoNewPlanError(
             "Every step is done and criteria are not met. Another plan takes a model, "
             "and none may be asked here; fork the task with what should be different."
         )
-    verdicts = Verdict.objects.filter(task_id=task.pk, run=turn.task.run - 1)
-    unmet = verdicts.filter(plan_version=turn.task.plan_version).exclude(
-        verdict=Verdict.Finding.MET
-    )
-    replanning.ask_for_new_plan(
-        turn,
-        reason="retry",
-        unmet=[_unmet(verdict, len(task.acceptance_criteria)) for verdict in unmet],
-    )
-
-
-def _unmet(verdict: Verdict, criteria_count: int) -> JSONObject:
-    is_criterion = verdict.kind == Verdict.Kind.CRITERION
-    return {
-        "criterion": verdict.position - (0 if is_criterion else criteria_count),
-        "kind": verdict.kind,
-        "verdict": verdict.verdict,
-        "method": verdict.method,
-        "score": verdict.score,
-    }
+    unmet = tuple(replanning.unmet_of(findings))
+    replanning.ask_for_new_plan(turn, reason="retry", unmet=unmet)
 
 
 # Helpers ---------------------------------------------------------------------------

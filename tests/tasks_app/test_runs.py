@@ -371,10 +371,11 @@ class TestRefusedRetry:
 class TestUnmetCriteria:
     """Every step is done, and still something is missing: another plan is wanted."""
 
-    def unmet(self, **overrides: Any) -> Task:
+    def unmet(self, *, source: str = "model", **overrides: Any) -> Task:
         task = make_planned_task(
             make_step("a"), acceptance_criteria=["Be short", "Be kind"], **overrides
         )
+        Plan.objects.filter(task=task).update(source=source)
         task.refresh_from_db()
         verdicts: JSONObject = {
             "verdicts": [
@@ -425,7 +426,7 @@ class TestUnmetCriteria:
 
     @pytest.mark.usefixtures("_model")
     @pytest.mark.parametrize(
-        "overrides", [{"given_plan": {"steps": []}}, {"constraints": ["No models"]}]
+        "overrides", [{"source": "caller"}, {"constraints": ["No models"]}]
     )
     def test_where_no_model_may_plan_there_is_none_either(self, overrides):
         task = self.unmet(**overrides)
