@@ -170,7 +170,8 @@ class GivenStepSerializer(StrictSerializer):
         '"steps.ID.KEY"}, {"$from": "goal"}.',
     )
     criteria = serializers.ListField(
-        child=serializers.IntegerField(),
+        # Too short to be taken for a card's number and concealed.
+        child=serializers.IntegerField(min_value=0, max_value=999),
         max_length=MAX_LIST,
         default=list,
         help_text="Indexes of the acceptance criteria that it serves.",
