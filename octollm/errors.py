@@ -13,7 +13,9 @@ OctoLLMError
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
-│   └── IllegalStateError        not legal for the task as it stands (409)
+│   ├── IllegalStateError        not legal for the task as it stands (409)
+│   ├── ApprovalChangedError     the answer is to another plan (409)
+│   └── OperatorNeededError      only an operator may say yes to this (403)
 ├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
 ├── ScreeningUnavailableError  the reflex cannot run (503)
@@ -141,6 +143,20 @@ class IllegalStateError(RequestError):
     http_status = 409
 
 
+class ApprovalChangedError(RequestError):
+    """The plan that waits is another than the one that was answered; look again."""
+
+    code = "approval_changed"
+    http_status = 409
+
+
+class OperatorNeededError(RequestError):
+    """The plan wants more than the policy allows; only an operator may approve it."""
+
+    code = "operator_needed"
+    http_status = 403
+
+
 class NoPlanError(RequestError):
     """The task has no plan yet."""
 
@@ -243,11 +259,23 @@ class ArmError(OctoLLMError):
 
 
 class ArmUnavailableError(ArmError):
-    """No instance of the arm can be asked now."""
+    """No instance of the arm can be asked now.
+
+    Attributes:
+        is_unstarted: whether the invocation provably never started. Otherwise nobody
+            knows what came of it, and a retry asks for the same one.
+    """
 
     code = "arm_unavailable"
     http_status = 503
     is_transient = True
+
+    def __init__(
+        self, message: str = "", *, arm_name: str = "", is_unstarted: bool = False
+    ) -> None:
+        """Say what is known of the invocation."""
+        super().__init__(message, arm_name=arm_name)
+        self.is_unstarted = is_unstarted
 
 
 class ArmInputError(ArmError):
