@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
 from arms.contract import ArmServices, ModelCall
 from arms.providers import (
+    PURPOSES,
     Provider,
     dearest_price,
     known_models,
@@ -37,6 +39,7 @@ __all__ = [
     "identity",
     "is_configured",
     "known_models",
+    "load_client",
     "worst_case",
 ]
 
@@ -52,6 +55,15 @@ def is_configured(purpose: str = "planning", model: str = "") -> bool:
         return bool(providers_for(purpose, model))
     except ModelMisconfiguredError:
         return True
+
+
+def load_client() -> None:
+    """Load the client library, before the first call would wait for it.
+
+    It takes most of a second in which hardly another thread of the process runs.
+    """
+    if any(is_configured(purpose) for purpose in PURPOSES):
+        import_module("arms.clients")
 
 
 def identity(purpose: str) -> str:

@@ -18,7 +18,9 @@ OctoLLMError
 │   ├── IllegalStateError        not legal for the task as it stands (409)
 │   ├── BudgetLoweredError       a budget is only raised (409)
 │   ├── BudgetUsedUpError        going on takes a larger budget (409)
-│   └── NoNewPlanError           going on takes another plan; none can be made (409)
+│   ├── NoNewPlanError           going on takes another plan; none can be made (409)
+│   ├── ApprovalChangedError     the answer is to another plan (409)
+│   └── OperatorNeededError      only an operator may say yes to this (403)
 ├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
 ├── ScreeningUnavailableError  the reflex cannot run (503)
@@ -179,6 +181,20 @@ class NoNewPlanError(RequestError):
     http_status = 409
 
 
+class ApprovalChangedError(RequestError):
+    """The plan that waits is another than the one that was answered; look again."""
+
+    code = "approval_changed"
+    http_status = 409
+
+
+class OperatorNeededError(RequestError):
+    """The plan wants more than the policy allows; only an operator may approve it."""
+
+    code = "operator_needed"
+    http_status = 403
+
+
 class NoPlanError(RequestError):
     """The task has no plan yet."""
 
@@ -281,11 +297,23 @@ class ArmError(OctoLLMError):
 
 
 class ArmUnavailableError(ArmError):
-    """No instance of the arm can be asked now."""
+    """No instance of the arm can be asked now.
+
+    Attributes:
+        is_unstarted: whether the invocation provably never started. Otherwise nobody
+            knows what came of it, and a retry asks for the same one.
+    """
 
     code = "arm_unavailable"
     http_status = 503
     is_transient = True
+
+    def __init__(
+        self, message: str = "", *, arm_name: str = "", is_unstarted: bool = False
+    ) -> None:
+        """Say what is known of the invocation."""
+        super().__init__(message, arm_name=arm_name)
+        self.is_unstarted = is_unstarted
 
 
 class ArmInputError(ArmError):

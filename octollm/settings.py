@@ -228,6 +228,7 @@ OCTOLLM_LEADER_TTL_S = env.float("OCTOLLM_LEADER_TTL_S", 15.0)
 OCTOLLM_HINT_AFTER_S = env.float("OCTOLLM_HINT_AFTER_S", 5.0)
 OCTOLLM_CANCEL_POLL_S = env.float("OCTOLLM_CANCEL_POLL_S", 1.0)
 OCTOLLM_QUEUE_TTL_S = env.float("OCTOLLM_QUEUE_TTL_S", 24 * 3600.0)
+OCTOLLM_APPROVAL_TTL_S = env.float("OCTOLLM_APPROVAL_TTL_S", 7 * 24 * 3600.0)
 OCTOLLM_MAX_ATTEMPTS = env.int("OCTOLLM_MAX_ATTEMPTS", 3)
 # Plan versions that one run may ask for beyond what it starts with.
 OCTOLLM_MAX_REPLANS = env.int("OCTOLLM_MAX_REPLANS", 2)
@@ -247,6 +248,9 @@ OCTOLLM_ARMS = [
     "arms.services.judge.arm.JudgeArm",
     *env.list("OCTOLLM_EXTRA_ARMS", []),
 ]
+# JSON: arms elsewhere, and the variables that its entries name by `token_env`.
+OCTOLLM_REMOTE_ARMS = json_or_none(env.str("OCTOLLM_REMOTE_ARMS", "") or "[]")
+OCTOLLM_REMOTE_ARM_TOKENS = named_variables(OCTOLLM_REMOTE_ARMS, "token_env")
 # JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
 OCTOLLM_PLAN_POLICY = env.str("OCTOLLM_PLAN_POLICY", "")
 

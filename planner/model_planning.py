@@ -97,9 +97,10 @@ def documents_note(contract: PlanningContract) -> str:
 def offered(contract: PlanningContract, catalogue: Sequence[ArmSpec]) -> list[ArmSpec]:
     """Return the arms that a model is told of; a plan that names another hears why.
 
-    Neither what is away, nor what a later version was not granted.
+    Neither what is away, nor what a later version was not granted, unless a person
+    may be asked for it.
     """
-    ceiling = contract.grants
+    ceiling = None if contract.may_ask else contract.grants
     return [
         spec
         for spec in catalogue

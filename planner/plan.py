@@ -41,6 +41,8 @@ class PlanningContract:
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
         model: the only one that may plan; empty: whichever the operator has set.
+        approved: what an operator allowed this task beyond the policy.
+        may_ask: a plan that goes beyond its ceilings is no fault: a person is asked.
         revision: what the version before left; ``None`` for a first plan.
     """
 
@@ -57,6 +59,8 @@ class PlanningContract:
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
     model: str = ""
+    approved: Grants = NOTHING
+    may_ask: bool = False
     revision: Revision | None = None
 
 
@@ -100,6 +104,8 @@ class Plan:
         total_estimated_time_p90: seconds along the critical path if every step took
             what nine of ten stay below; 0 in a plan stored before there were any.
         grants: what the plan uses.
+        beyond: what of it exceeds the operator's policy or the task's grants, pairs
+            of kind and name; it may not run before a person has allowed that.
         unserved: indexes of criteria that no step serves, each with the reason.
     """
 
@@ -116,6 +122,7 @@ class Plan:
     sum_estimated_time: float
     total_estimated_time_p90: float = 0.0
     grants: Grants = NOTHING
+    beyond: tuple[tuple[str, str], ...] = ()
     unserved: tuple[tuple[int, str], ...] = ()
 
 
@@ -219,6 +226,7 @@ def to_json(plan: Plan) -> JSONObject:
         "sum_estimated_time": plan.sum_estimated_time,
         "total_estimated_time_p90": plan.total_estimated_time_p90,
         "grants": plan.grants.to_json(),
+        **({"beyond": [[*pair] for pair in plan.beyond]} if plan.beyond else {}),
     }
 
 
@@ -254,6 +262,7 @@ def from_json(stored: Mapping[str, Any]) -> Plan:
         sum_estimated_time=float(stored["sum_estimated_time"]),
         total_estimated_time_p90=float(stored.get("total_estimated_time_p90", 0.0)),
         grants=Grants.from_json(stored.get("grants", {})),
+        beyond=tuple((str(kind), str(name)) for kind, name in stored.get("beyond", ())),
     )
 
 

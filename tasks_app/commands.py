@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
-from tasks_app import run_commands
+from tasks_app import repair_commands, run_commands
 
 app = typer.Typer()
+app.add_typer(repair_commands.app)
 app.add_typer(run_commands.tasks, name="tasks")
 app.add_typer(run_commands.steps, name="steps")
 

@@ -142,6 +142,16 @@ def close_cancelled(turn: Turn) -> None:
     )
 
 
+def close_unapproved(turn: Turn, *, stop_reason: str) -> None:
+    """End a task whose plan no person wanted run, with what earlier versions left."""
+    _close_unjudged(
+        turn,
+        Task.Status.CANCELLED,
+        why=f"The plan was not run: {stop_reason}.",
+        stop_reason=stop_reason,
+    )
+
+
 def _close_unjudged(
     turn: Turn,
     status: Task.Status,

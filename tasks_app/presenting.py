@@ -12,9 +12,11 @@ from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.copied import copied_from
-from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.partial import BUDGET_REASONS
 from tasks_app.plan_versions import differences
+from tasks_app.planning import NEVER, to_usd
+from tasks_app.receipts import cancellation_of
 
 
 def forbids_pii(task: Task) -> bool:
@@ -23,19 +25,20 @@ def forbids_pii(task: Task) -> bool:
     return any(forbids_personal_data(wish) for wish in wishes)
 
 
-def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
+def present_task(
+    task: Task, *, confidence: Decimal | None, is_own: bool = True
+) -> JSONObject:
     """Return the public shape of a task, without its result.
 
-    ``confidence`` is that of its latest result.
+    ``confidence`` is that of its latest result. Nothing is revealed unless the task
+    is the reader's own.
     """
-    shown = _revealed(
-        task,
-        {
-            "goal": task.goal,
-            "constraints": task.constraints,
-            "acceptance_criteria": task.acceptance_criteria,
-        },
-    )
+    texts: JSONObject = {
+        "goal": task.goal,
+        "constraints": task.constraints,
+        "acceptance_criteria": task.acceptance_criteria,
+    }
+    shown = _revealed(task, texts) if is_own else texts
     return {
         "task_id": str(task.pk),
         "status": task.status,
@@ -56,11 +59,10 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
         "error": task.error,
         "stop_reason": task.stop_reason,
         "plan_only": task.plan_only,
+        "approval_mode": task.approval,
         "run": task.run,
         "plan_version": task.plan_version,
-        "forked_from": str(task.forked_from_id) if task.forked_from_id else None,
-        "forked_step": task.forked_step or None,
-        "model": task.model or None,
+        **_origin(task),
         "created_at": _iso(task.created_at),
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
@@ -69,12 +71,52 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
     }
 
 
-def present_task_with_result(task: Task, result: TaskResult | None) -> JSONObject:
-    """Return the public shape of a task with its latest result."""
-    if result is None:
-        return present_task(task, confidence=None) | {"result": None}
-    shown = present_task(task, confidence=result.confidence)
-    return shown | {"result": present_result_data(task, result)}
+def _origin(task: Task) -> JSONObject:
+    """Return what a task was forked from, and the model that it is bound to."""
+    return {
+        "forked_from": str(task.forked_from_id) if task.forked_from_id else None,
+        "forked_step": task.forked_step or None,
+        "model": task.model or None,
+    }
+
+
+def present_task_with_result(
+    task: Task, result: TaskResult | None, *, is_own: bool = True
+) -> JSONObject:
+    """Return the public shape of a task with its latest result and question."""
+    confidence = None if result is None else result.confidence
+    shown = present_task(task, confidence=confidence, is_own=is_own)
+    data = None if result is None else result.result_data
+    if result is not None and is_own:
+        data = present_result_data(task, result)
+    return shown | {
+        "result": data,
+        "approval": _approval(task, is_own=is_own),
+        "cancellation": _cancellation(task),
+    }
+
+
+def _approval(task: Task, *, is_own: bool) -> JSONObject | None:
+    """Return the latest question about a plan of the task, or nothing."""
+    if task.approval == NEVER:
+        return None
+    asked = Approval.objects.filter(task=task).order_by("-plan_version").first()
+    if asked is None:
+        return None
+    texts: JSONObject = {"beyond": asked.beyond, "comment": asked.comment or None}
+    return {
+        "state": asked.state,
+        "plan_version": asked.plan_version,
+        "digest": asked.digest,
+        "reason": asked.reason,
+        "needs_operator": asked.needs_operator,
+        "estimated_cost_usd": f"{asked.estimated_cost:.6f}",
+        "requested_at": _iso(asked.requested_at),
+        "expires_at": _iso(asked.expires_at),
+        "decided_at": _iso(asked.decided_at),
+        "decided_by": asked.decided_by or None,
+        **(_revealed(task, texts) if is_own else texts),
+    }
 
 
 def present_result(task: Task, result: TaskResult) -> JSONObject:
@@ -150,11 +192,35 @@ def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts, and of what may be done with it now."""
     base = reverse("task", args=[task.pk])
     parts = ["results", "plan", "events", "cancel", "fork"]
+    if task.stage == Task.Stage.AWAITING_APPROVAL:
+        parts += ["approve", "reject"]
     if task.status not in (Task.Status.COMPLETED, Task.Status.CANCELLED):
         parts.append("budget")
     if task.status == Task.Status.FAILED and task.stop_reason not in BUDGET_REASONS:
         parts.append("retry")
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
+
+
+def _cancellation(task: Task) -> JSONValue:
+    receipt = cancellation_of(task)
+    if receipt is None:
+        return None
+    before_nano, before_tokens = task.cancel_spent_nano, task.cancel_spent_tokens
+    return {
+        "state": receipt.state,
+        "requested_at": _iso(receipt.requested_at),
+        "aborted_at": _iso(receipt.aborted_at),
+        "settled_at": _iso(receipt.settled_at),
+        "calls_in_flight": receipt.calls,
+        "spent_before": _amount(before_nano, before_tokens),
+        "spent_after": _amount(
+            task.spent_nano - before_nano, task.spent_tokens - before_tokens
+        ),
+    }
+
+
+def _amount(nano: int, tokens: int) -> JSONObject:
+    return {"cost_usd": f"{to_usd(nano):.9f}", "tokens": tokens}
 
 
 def _step(step: Step) -> JSONObject:

@@ -139,7 +139,8 @@ def _require_budget_left(task: Task) -> None:
 
 def _require_approved(task: Task) -> None:
     asked = Approval.objects.filter(task_id=task.pk, plan_version=task.plan_version)
-    if asked.exclude(state=Approval.State.APPROVED).exists():
+    is_open = asked.exclude(state=Approval.State.APPROVED).exists()
+    if is_open or task.stop_reason == "approval_lost":
         raise IllegalStateError("Its plan was never approved; fork the task.")
 
 

@@ -11,7 +11,9 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
 from octollm.serializers import NothingSerializer, StrictSerializer
+from tasks_app.approval_serializers import ApprovalModeField, ApprovalSerializer
 from tasks_app.models import Task
+from tasks_app.planning import NEVER
 
 MAX_GOAL = 10_000
 MAX_CONTEXT = 50_000
@@ -171,7 +173,8 @@ class GivenStepSerializer(StrictSerializer):
         '"steps.ID.KEY"}, {"$from": "goal"}.',
     )
     criteria = serializers.ListField(
-        child=serializers.IntegerField(),
+        # Too short to be taken for a card's number and concealed.
+        child=serializers.IntegerField(min_value=0, max_value=999),
         max_length=MAX_LIST,
         default=list,
         help_text="Indexes of the acceptance criteria that it serves.",
@@ -190,7 +193,7 @@ class GivenPlanSerializer(StrictSerializer):
             *("task_id", "version", "source", "recipe", "model", "prompt_version"),
             *("repairs", "unserved", "grants", "created_at", "links"),
             *("total_estimated_cost", "total_estimated_time", "sum_estimated_time"),
-            *("total_estimated_time_p90", "versions"),
+            *("total_estimated_time_p90", "beyond", "versions"),
         }
     )
 
@@ -280,8 +283,7 @@ class RequestSerializer(StrictSerializer):
 class SubmitSerializer(RequestSerializer):
     """The body of a submission."""
 
-    unsupported_fields = frozenset({"approval"})
-
+    approval = ApprovalModeField(default=NEVER)
     plan_only = serializers.BooleanField(
         default=False, help_text="Plan and price it; run nothing."
     )
@@ -361,11 +363,16 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     links = serializers.DictField(child=serializers.CharField())
 
 
-class SpentSerializer(serializers.Serializer[Any]):
-    """What a task used so far."""
+class AmountSerializer(serializers.Serializer[Any]):
+    """Dollars and tokens."""
 
     cost_usd = serializers.DecimalField(max_digits=18, decimal_places=9)
     tokens = serializers.IntegerField()
+
+
+class SpentSerializer(AmountSerializer):
+    """What a task used so far."""
+
     seconds = serializers.FloatField()
 
 
@@ -401,6 +408,7 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     error = ErrorSerializer(allow_null=True)
     stop_reason = serializers.CharField()
     plan_only = serializers.BooleanField()
+    approval_mode = serializers.CharField(help_text="As submitted: never, always, ...")
     run = serializers.IntegerField()
     plan_version = serializers.IntegerField()
     forked_from = serializers.UUIDField(allow_null=True)
@@ -416,9 +424,28 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     links = serializers.DictField(child=serializers.CharField())
 
 
+class CancellationSerializer(serializers.Serializer[Any]):
+    """The receipt of a cancellation."""
+
+    state = serializers.ChoiceField(
+        choices=["requested", "aborted", "settled"],
+        help_text="aborted: nothing runs any more; settled: each call is booked.",
+    )
+    requested_at = serializers.DateTimeField()
+    aborted_at = serializers.DateTimeField(allow_null=True)
+    settled_at = serializers.DateTimeField(allow_null=True)
+    calls_in_flight = serializers.IntegerField()
+    spent_before = AmountSerializer()
+    spent_after = AmountSerializer()
+
+
 class TaskSerializer(TaskSummarySerializer):
     """A task with its latest result."""
 
+    cancellation = CancellationSerializer(allow_null=True)
+    approval = ApprovalSerializer(
+        allow_null=True, help_text="The latest question; null when none was asked."
+    )
     result = serializers.DictField(allow_null=True)
 
 

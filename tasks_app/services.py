@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from tasks_app import planning
 from tasks_app.finish import close_cancelled
 from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Step, Task
+from tasks_app.planning import NEVER
 from tasks_app.turn import open_task, task_turn
 
 MAX_KEY_LENGTH = 255
@@ -46,6 +48,7 @@ class Submission:
         texts: goal, constraints, acceptance_criteria, context, task_metadata and the
             caller's own plan, which may be ``None``.
         plan_only: nothing is to be run.
+        approval: ``never``, ``always`` or ``above:`` and dollars.
         idempotency_key: as sent, or ``None``.
     """
 
@@ -56,6 +59,7 @@ class Submission:
     max_tokens: int
     assigned_arm: str | None
     plan_only: bool = False
+    approval: str = NEVER
     idempotency_key: str | None
 
     def fingerprint(self) -> str:
@@ -71,6 +75,8 @@ class Submission:
                 ],
                 "assigned_arm": self.assigned_arm,
                 "plan_only": self.plan_only,
+                # Left out where it always was, so that earlier keys are known again.
+                **({"approval": self.approval} if self.approval != NEVER else {}),
             },
             purpose="request",
         )
@@ -190,6 +196,11 @@ def cancel_task(owner: Owner, task_id: UUID) -> None:
     with task_turn(task_id) as turn:
         turn.require_open()
         turn.event("task.cancel_requested")
+        turn.set(
+            cancel_requested_at=datetime.now(UTC),
+            cancel_spent_nano=turn.task.spent_nano,
+            cancel_spent_tokens=turn.task.spent_tokens,
+        )
         close_cancelled(turn)
 
 
@@ -218,6 +229,7 @@ def _task(
         max_tokens=submission.max_tokens,
         assigned_arm=submission.assigned_arm,
         plan_only=submission.plan_only,
+        approval=submission.approval,
         given_plan=texts["plan"],
     )
 

@@ -32,6 +32,7 @@ from tasks_app.models import (
     TaskResult,
     Verdict,
 )
+from tasks_app.steps_read import plan_digest
 from tasks_app.task_row import Stage, Status, TaskRow
 
 __all__ = ["Claim", "Ending", "Turn", "open_task", "task_turn"]
@@ -148,7 +149,7 @@ class Turn(TaskRow):
 
         ``kept`` are steps of the version before that stay, in their order; the others
         are superseded. ``grants`` are what the plan uses; those of the first one are
-        the task's.
+        the task's, unless it has yet to be approved.
 
         Raises:
             IllegalStateError: a step that is not kept runs.
@@ -165,7 +166,7 @@ class Turn(TaskRow):
         plan.step_ids = [*kept, *(step.pk for step in steps)]
         self.add_steps(steps)
         plan.save(force_insert=True)
-        if plan.version == 1:
+        if plan.version == 1 and approval is None:
             self.set(grants=plan.grants)
         self.set(plan_version=plan.version)
         self.event(
@@ -305,7 +306,12 @@ class Turn(TaskRow):
         )
 
     def advance(self) -> int:
-        """Make ready what can run now, and return how many steps that are."""
+        """Make ready what can run now, and return how many steps that are.
+
+        None while the plan waits for its approval.
+        """
+        if self.task.stage == Stage.AWAITING_APPROVAL:
+            return 0
         step_ids = sorted(
             row[0] for row in self.rows(statements.READY_STEPS, task=self.task.pk)
         )
@@ -329,6 +335,7 @@ class Turn(TaskRow):
         self.stop_clock()
         approval.task_id = self.task.pk
         approval.plan_version = self.task.plan_version
+        approval.digest = plan_digest(self.task.pk, approval.plan_version)
         approval.save(force_insert=True)
         self.event(
             "approval.requested",
@@ -388,7 +395,7 @@ class Turn(TaskRow):
             IllegalStateError: it has ended before.
         """
         self.require_open()
-        self._cancel_steps()
+        self.cancel_steps()
         if self.task.stage == Stage.AWAITING_APPROVAL:
             self._withdraw_approval()
         self.move(status, Stage.DONE)
@@ -413,7 +420,8 @@ class Turn(TaskRow):
             **({"error": error["code"]} if error else {}),
         )
 
-    def _cancel_steps(self) -> None:
+    def cancel_steps(self) -> None:
+        """End what is open; what it held goes back."""
         row = self.row(
             statements.CANCEL_STEPS,
             task=self.task.pk,
@@ -430,6 +438,23 @@ class Turn(TaskRow):
         )
         for approval in pending:
             self.end_approval(approval, Approval.State.WITHDRAWN)
+
+    def end_orphans(self) -> None:
+        """End attempts that no step is claimed for, as lost."""
+        self.execute(
+            statements.END_ORPHANS,
+            task=self.task.pk,
+            sources=states.ATTEMPT.before(Attempt.Outcome.LOST),
+        )
+
+    def sum_up(self) -> None:
+        """Set what is spent and held to the sums of the rows; tell the difference."""
+        names = ("held_nano", "held_tokens", "spent_nano", "spent_tokens")
+        sums = self.row(statements.SUMS, task=self.task.pk) or (0, 0, 0, 0)
+        found = dict(zip(names, map(int, sums), strict=True))
+        differences = {k: v - getattr(self.task, k) for k, v in found.items()}
+        self.set(**found)
+        self.event("ledger.repaired", **differences)
 
     def reopen(self, *, reason: str) -> None:
         """Begin another run of a task that failed, with a clock of its own.

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app import arm_views, run_views, views
+from tasks_app import approval_views, arm_views, run_views, views
 
 urlpatterns = [
     path("submit", views.SubmitView.as_view(), name="submit"),
@@ -29,6 +29,16 @@ urlpatterns = [
         "tasks/<uuid:task_id>/compare/<uuid:other_id>",
         run_views.CompareView.as_view(),
         name="task-compare",
+    ),
+    path(
+        "tasks/<uuid:task_id>/approve",
+        approval_views.ApproveView.as_view(),
+        name="task-approve",
+    ),
+    path(
+        "tasks/<uuid:task_id>/reject",
+        approval_views.RejectView.as_view(),
+        name="task-reject",
     ),
     # Here and not with the arms: a plan for a caller is a task of theirs.
     path(

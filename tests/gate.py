@@ -6,6 +6,7 @@ and what it did is seen in the file system: one file per execution.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -58,6 +59,7 @@ class GateArm:
             _capability("knock", "Fails, not for good, unless the file `gate` exists."),
             _capability("ask", "Asks a model for an answer of `room` tokens.", "model"),
             _capability("crash", "Raises what an arm should not."),
+            _capability("freeze", "Keeps the interpreter's lock for `seconds`."),
             _capability("die", "Kills the process it runs in."),
         ),
     )
@@ -65,20 +67,12 @@ class GateArm:
     def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
         """Do what the capability says."""
         started = time.time()
-        if request.capability == "fail":
-            raise ArmError("It failed for good.", arm_name="gate")
-        if request.capability == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if request.capability == "crash":
-            raise ZeroDivisionError(str(request.input.get("value")))
-        if request.capability == "flake" and request.attempt <= int(
-            str(request.input["times"])
-        ):
-            raise ArmUnavailableError("Not now.", arm_name="gate")
-        if request.capability == "knock" and not _gate(request).exists():
-            raise ArmUnavailableError("Nobody opens.", arm_name="gate")
+        _fail(request)
         if request.capability == "wait":
             _wait(request, services)
+        if request.capability == "freeze" and request.attempt == 1:
+            # Through PyDLL: unlike CDLL it does not let go of the lock.
+            ctypes.PyDLL(None).sleep(int(str(request.input["seconds"])))
         value = request.input.get("value")
         if request.capability == "ask":
             value = _ask(request, services)
@@ -96,6 +90,22 @@ class GateArm:
     def check(self) -> Health:
         """Be well."""
         return Health(is_healthy=True)
+
+
+def _fail(request: ArmRequest) -> None:
+    """Fail in the way that the capability says, if it does."""
+    if request.capability == "fail":
+        raise ArmError("It failed for good.", arm_name="gate")
+    if request.capability == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if request.capability == "crash":
+        raise ZeroDivisionError(str(request.input.get("value")))
+    if request.capability == "flake" and request.attempt <= int(
+        str(request.input["times"])
+    ):
+        raise ArmUnavailableError("Not now.", arm_name="gate")
+    if request.capability == "knock" and not _gate(request).exists():
+        raise ArmUnavailableError("Nobody opens.", arm_name="gate")
 
 
 def _wait(request: ArmRequest, services: ArmServices) -> None:

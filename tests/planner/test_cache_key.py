@@ -41,6 +41,8 @@ PARTS: dict[str, st.SearchStrategy[Any]] = {
     "away": st.dictionaries(st.sampled_from(["analyst", "coder"]), TEXTS),
     "grants": st.none() | st.builds(Grants, **dict.fromkeys(GRANTS, NAMES)),
     "model": st.sampled_from(["", "wise-7b", "wiser-9b"]),
+    "approved": st.builds(Grants, **dict.fromkeys(GRANTS, NAMES)),
+    "may_ask": st.booleans(),
 }
 
 

@@ -115,7 +115,15 @@ class TestSubmit:
             ({"context": []}, "not_object"),
             ({"context": {"a": "x" * 50_000}}, "too_long"),
             ({"colour": "red"}, "unknown_field"),
-            ({"approval": "always"}, "unsupported_field"),
+            ({"approval": "sometimes"}, "invalid"),
+            ({"approval": "Always"}, "invalid"),
+            ({"approval": "above:"}, "invalid"),
+            ({"approval": "above:-1"}, "invalid"),
+            ({"approval": "above:100.01"}, "invalid"),
+            ({"approval": "above:0.0000001"}, "invalid"),
+            ({"approval": "above:NaN"}, "invalid"),
+            ({"approval": True}, "invalid"),
+            ({"approval": None}, "null"),
             ({"plan_only": "perhaps"}, "invalid"),
         ],
     )
@@ -306,7 +314,9 @@ class TestReading:
             *("acceptance_criteria", "budget", "spent", "confidence", "result"),
             *("error", "stop_reason", "plan_only", "run", "plan_version"),
             *("forked_from", "forked_step", "model"),
+            *("approval", "approval_mode"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
+            "cancellation",
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",

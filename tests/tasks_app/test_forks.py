@@ -86,6 +86,14 @@ def forked(client: APIClient, task: Task, **body: Any) -> Any:
     return run_all(answer.json()["task_id"])
 
 
+def approved(client: APIClient, task: Task) -> Any:
+    """Approve the plan that waits, run it, and return the task."""
+    body = {"plan_version": 1}
+    answer = client.post(f"/tasks/{task.pk}/approve", body, format="json")
+    assert answer.status_code == 200, answer.content
+    return run_all(task.pk)
+
+
 def outputs(task: Task) -> dict[str, Any]:
     steps = Step.objects.filter(task=task, kind="work")
     return {step.step_id: (step.output or {}).get("value") for step in steps}
@@ -230,6 +238,16 @@ class TestFromAStep:
             "plan": "ready",
             "a": "done",
         }
+
+    def test_fork_of_a_task_that_asks_first_asks_first(self, client):
+        old = line(client, approval="always")
+        old = approved(client, old)
+
+        new = forked(client, old, from_step="b")
+        assert (new.stage, runs_of(new)) == ("awaiting_approval", set())
+        new = approved(client, new)
+
+        assert (new.status, runs_of(new)) == ("completed", {"b", "c"})
 
     def test_events_tell_of_it_and_the_chain_holds(self, client):
         old = line(client)

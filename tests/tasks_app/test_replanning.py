@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from planner.plan import from_json
 from tasks_app import revisions
+from tasks_app.experience import remembered_plans
 from tasks_app.models import Charge, Plan, Step, Task, Verdict
 from tasks_app.replanning import STEP_VERSION, ask_for_new_plan
 from tasks_app.turn import task_turn
@@ -221,6 +223,18 @@ class TestNextVersion:
         assert step_of(task, "plan-2").input["unmet"] == [
             TOLD_UNMET | {"kind": "constraint"}
         ]
+
+    def test_version_that_served_is_remembered_as_a_plan_of_its_own(
+        self, model: FakeModel
+    ):
+        task = make_modelled_task()
+        model.will(revision(new_step(score=0.5)))
+        run_all(task)
+
+        (found,) = remembered_plans(task.owner_id)
+
+        steps = from_json(found.plan).steps
+        assert [step.step_id for step in steps] == ["b", "c", "v2-1"]
 
 
 class TestNoNextVersion:

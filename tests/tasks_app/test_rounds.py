@@ -163,7 +163,7 @@ class TestNoProgress:
         }
         say_no = json.dumps({"verdicts": [finding]})
         first, *others = limits
-        given = {"arm": "analyst", "capability": "keywords"}
+        given: dict[str, Any] = {"arm": "analyst", "capability": "keywords"}
         for number, limit in enumerate(others, start=2):
             old = "a" if number == 2 else f"v{number - 1}-1"
             again = new_step(**given, texts=TEXTS, limit=limit)

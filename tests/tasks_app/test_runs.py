@@ -22,7 +22,16 @@ from tasks_app import reaper, runs
 from tasks_app.claims import claim_next
 from tasks_app.finish import close_cancelled, close_judged, close_stopped
 from tasks_app.ledger import TaskMeter
-from tasks_app.models import Attempt, Charge, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.models import (
+    Approval,
+    Attempt,
+    Charge,
+    Plan,
+    Step,
+    Task,
+    TaskEvent,
+    TaskResult,
+)
 from tasks_app.pipeline import run_step
 from tasks_app.steps_read import draft_result
 from tasks_app.turn import task_turn
@@ -348,6 +357,27 @@ class TestRefusedRetry:
 
         with pytest.raises(BudgetUsedUpError):
             runs.retry_task(task.pk)
+
+    def test_plan_that_was_never_approved_does_not_run_by_a_retry(self):
+        task = chain()
+        with task_turn(task.pk) as turn:
+            close_stopped(turn, ERROR, stop_reason="work_failed")
+        Approval.objects.create(
+            task=task,
+            plan_version=1,
+            state="withdrawn",
+            reason="asked",
+            estimated_cost=0,
+            expires_at=timezone.now(),
+            decided_at=timezone.now(),
+        )
+
+        with pytest.raises(IllegalStateError, match="approved"):
+            runs.retry_task(task.pk)
+
+        Approval.objects.filter(task=task).update(state="approved")
+        runs.retry_task(task.pk)
+        assert run_all(task).status == "completed"
 
     def test_of_two_at_once_one_wins(self, transactional_db):
         task = half_done("deadline")
