@@ -127,7 +127,7 @@ def present_event(event: TaskEvent) -> JSONObject:
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts."""
     base = reverse("task", args=[task.pk])
-    parts = ("results", "plan", "events", "cancel")
+    parts = ("results", "plan", "events", "ledger", "cancel")
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
@@ -23,7 +24,8 @@ from octollm.errors import IllegalStateError
 from octollm.ids import new_id
 from octollm.rows import RowReader
 from octollm.types import JSONObject
-from tasks_app import chain, statements
+from tasks_app import caps, chain, statements
+from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Attempt, Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
 Status: TypeAlias = Task.Status
@@ -123,6 +125,7 @@ def task_turn(task_id: UUID) -> Iterator[Turn]:
 def open_task(task: Task) -> None:
     """Insert a task with its plan step, ready to be claimed, in one transaction."""
     with transaction.atomic():
+        caps.note_month(task)
         task.save(force_insert=True)
         turn = Turn(task)
         turn.event("task.submitted", priority=task.priority)
@@ -139,6 +142,7 @@ def open_task(task: Task) -> None:
         )
         turn.advance()
         turn.flush()
+        caps.carry(task, since=caps.Share())
 
 
 class Turn:
@@ -149,6 +153,7 @@ class Turn:
         self.task = task
         self._events: list[TaskEvent] = []
         self._changed: dict[str, Any] = {}
+        self._share = caps.share_of(task)
 
     # The task -----------------------------------------------------------------
     def event(self, type_: str, **data: Any) -> None:
@@ -211,6 +216,15 @@ class Turn:
             spent_nano=self.task.spent_nano + nano,
             spent_tokens=self.task.spent_tokens + tokens,
         )
+
+    def wake(self) -> None:
+        """Let steps that wait for budget ask again: something was given back."""
+        if not self.task.budget_waiters:
+            return
+        rows = self._rows(statements.WAKE, steps=self.task.budget_waiters)
+        self.set(budget_waiters=[])
+        for (queue,) in rows:
+            transaction.on_commit(partial(send_hints, queue, Hints(count=1)))
 
     # Steps --------------------------------------------------------------------
     def add_steps(self, steps: Sequence[Step]) -> None:
@@ -357,6 +371,7 @@ class Turn:
         if is_final:
             metrics.STEPS.labels(step.arm, ending.status).inc()
             self.hold(nano=-row[0], tokens=-row[1])
+            self.wake()
         self.event(
             f"step.{ending.status if is_final else ending.outcome}",
             step_id=step.step_id,
@@ -442,6 +457,8 @@ class Turn:
                 statements.flush(tuple(columns)),
                 {**values, **self._event_columns(), "task": self.task.pk},
             )
+        caps.carry(self.task, since=self._share)
+        self._share = caps.share_of(self.task)
         self._events, self._changed = [], {}
 
     def _event_columns(self) -> dict[str, list[Any]]:

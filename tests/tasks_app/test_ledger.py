@@ -14,7 +14,8 @@ from prometheus_client import REGISTRY
 from arms.contract import CallPrice, ModelCall, ModelUsage
 from arms.pricing import MAX_PRICE
 from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
-from tasks_app.ledger import MAX_TOKENS, TaskMeter, cost_nano, presume_lost
+from tasks_app.amounts import cost_nano
+from tasks_app.ledger import MAX_TOKENS, TaskMeter, presume_lost
 from tasks_app.models import Charge, Step, Task
 from tasks_app.turn import Claim, task_turn
 from tests.builders import (
@@ -334,16 +335,16 @@ def test_charge_of_a_dead_worker_is_presumed():
 
 def test_resumed_step_replays_what_it_paid_for_in_order():
     task, claim, meter = claimed()
-    for reply in ("first", "second"):
-        meter.settle(meter.reserve(call()), usage(), reply)
+    for nth, reply in enumerate(("first", "second")):
+        meter.settle(meter.reserve(call(nth=nth)), usage(), reply)
     with task_turn(task.pk) as turn:
         turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
     resumed = TaskMeter(claim_of(task, "plan"))
 
-    replies = [resumed.replay("h") for _ in range(3)]
+    replies = [resumed.replay("h").reply for _ in range(3)]
 
     assert replies == ["first", "second", None]
-    assert resumed.replay("another") is None
+    assert resumed.replay("another").reply is None
 
 
 def test_end_of_a_step_leaves_its_running_charge_held():
