@@ -269,6 +269,8 @@ OCTOLLM_LLM_MODEL_ANALYSIS = env.str("OCTOLLM_LLM_MODEL_ANALYSIS", "")
 OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
 OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")
 OCTOLLM_LLM_PRICE_CACHED = optional_decimal("OCTOLLM_LLM_PRICE_CACHED")
+# Whether a model may be asked whose price nobody knows: its calls are booked at 0.
+OCTOLLM_LLM_ALLOW_UNPRICED = env.bool("OCTOLLM_LLM_ALLOW_UNPRICED", False)
 OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 # Half of the web process's threads: planning never keeps /health from answering.
 OCTOLLM_PLANNER_WAITS = env.int("OCTOLLM_PLANNER_WAITS", 2)

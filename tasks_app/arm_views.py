@@ -87,7 +87,7 @@ class PlannerExecuteView(APIView):
         responses={
             200: PlannerAnswerSerializer,
             **dict.fromkeys(
-                ((code, PROBLEM_JSON) for code in (409, 422, 502, 504)),
+                ((code, PROBLEM_JSON) for code in (402, 409, 422, 502, 504)),
                 ProblemSerializer,
             ),
         },

@@ -162,7 +162,7 @@ def present_event(event: TaskEvent) -> JSONObject:
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts."""
     base = reverse("task", args=[task.pk])
-    parts = ["results", "plan", "events", "cancel"]
+    parts = ["results", "plan", "events", "ledger", "cancel"]
     if task.stage == Task.Stage.AWAITING_APPROVAL:
         parts += ["approve", "reject"]
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}

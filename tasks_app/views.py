@@ -14,10 +14,13 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from octollm.access.callers import owner_of
+from octollm.api import PROBLEM_JSON
 from octollm.errors import NoPlanError
+from octollm.openapi import ProblemSerializer
 from octollm.pagination import NewestFirstPagination
 from octollm.serializers import query_of, refuse_body
-from tasks_app import presenting, services
+from tasks_app import ledger_read, presenting, services
+from tasks_app.ledger_serializers import LedgerQuerySerializer, LedgerSerializer
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.planning import NEVER
 from tasks_app.serializers import (
@@ -45,7 +48,10 @@ class SubmitView(APIView):
 
     @extend_schema(
         request=SubmitSerializer,
-        responses=AcceptedSerializer,
+        responses={
+            200: AcceptedSerializer,
+            (402, PROBLEM_JSON): ProblemSerializer,
+        },
         examples=[SUBMIT_EXAMPLE, PLAN_EXAMPLE],
         parameters=[
             OpenApiParameter(
@@ -163,6 +169,30 @@ class EventsView(APIView):
         )
         shown = [presenting.present_event(event) for event in events]
         return Response({"results": shown, "next": following, "previous": None})
+
+
+class LedgerView(APIView):
+    """Show what a task may spend, holds and spent."""
+
+    pagination_class = NewestFirstPagination
+
+    @extend_schema(responses=LedgerSerializer, parameters=[LedgerQuerySerializer])
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """Return the sums over all charges, and a page of the charges."""
+        query_of(request, LedgerQuerySerializer)
+        task = own_task(request, task_id)
+        pagination = self.pagination_class()
+        rows = ledger_read.charges_of(task)
+        charges = pagination.paginate_queryset(rows, request, self)
+        page = pagination.get_paginated_response(ledger_read.present_charges(charges))
+        return Response(
+            {
+                "task_id": str(task.pk),
+                **ledger_read.sums_of(task),
+                "charges": page.data.pop("results"),
+                **page.data,
+            }
+        )
 
 
 class CancelView(APIView):

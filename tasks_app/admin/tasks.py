@@ -8,12 +8,14 @@ from django.contrib import admin
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
 from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
+from tasks_app.ledger_read import sums_of
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
 
@@ -176,6 +178,7 @@ class TaskAdmin(StatusAdmin):
                     ("spent_tokens", "held_tokens"),
                     "max_tokens",
                     ("max_time_seconds", "deadline_at"),
+                    "ledger",
                 ),
             },
         ),
@@ -231,6 +234,17 @@ class TaskAdmin(StatusAdmin):
     def spent(self, task: Task) -> str:
         """Show the dollars spent."""
         return f"${task.spent_usd:.6f}"
+
+    @display(description="Ledger")
+    def ledger(self, task: Task) -> SafeString:
+        """Show the sums that the owner sees; the charges have pages of their own."""
+        url = reverse("admin:tasks_app_charge_changelist")
+        return format_html(
+            '{}<a class="text-link" href="{}?task__id__exact={}">charges</a>',
+            shown_json(sums_of(task)),
+            url,
+            task.pk,
+        )
 
     @display(description="Error")
     def error_(self, task: Task) -> SafeString | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -99,6 +100,10 @@ class Task(models.Model):
     held_nano = models.BigIntegerField(default=0, db_default=0)
     spent_tokens = models.BigIntegerField(default=0, db_default=0)
     held_tokens = models.BigIntegerField(default=0, db_default=0)
+    # Steps that were refused because of what others hold, since some came free.
+    budget_waiters = ArrayField(models.UUIDField(), default=list, db_default=[])
+    # The month whose cap of the owner it counts against; NULL: there was none.
+    cap_month = models.DateField(null=True, editable=False)
     event_seq = models.IntegerField(default=0, db_default=0)
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})

@@ -323,7 +323,9 @@ class TestReading:
             "seconds": 0.0,
         }
         assert shown["created_at"].endswith("+00:00")
-        assert set(shown["links"]) == {"self", "results", "plan", "events", "cancel"}
+        assert set(shown["links"]) == {
+            *("self", "results", "plan", "events", "ledger", "cancel"),
+        }
 
     def test_plan_shows_steps_in_order(self, client, owner):
         task = make_planned_task(

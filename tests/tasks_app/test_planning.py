@@ -14,16 +14,14 @@ from arms import health, registry
 from arms.registry_models import ArmInstance
 from octollm.errors import InvalidPlanError, UnpricedModelError
 from planner.plan import Plan, PlannedStep
+from tasks_app.amounts import Amount, to_nano, to_usd
 from tasks_app.models import Task
 from tasks_app.planning import (
-    Amount,
     compile_given,
     contract_of,
     judging_cost,
     rows_of,
     screened,
-    to_nano,
-    to_usd,
 )
 from tests.builders import make_task
 from tests.gate import GateArm
