@@ -12,6 +12,7 @@ OctoLLMError
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── NoPlanError              the task has no plan yet (404)
+│   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   └── IllegalStateError        not legal for the task as it stands (409)
 ├── DatabaseUnavailableError the database cannot be reached (503)
@@ -146,6 +147,13 @@ class NoPlanError(RequestError):
 
     code = "no_plan"
     http_status = 404
+
+
+class ResultRemovedError(RequestError):
+    """The result was removed by retention; another Idempotency-Key makes a new one."""
+
+    code = "result_removed"
+    http_status = 410
 
 
 class ArmNotServedError(RequestError):

@@ -1,4 +1,4 @@
-"""``octollm demo``: the sample goal on the sample reviews, shown live."""
+"""``octollm demo``: the sample goal on the sample reviews; and ``octollm audit``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
+from tasks_app.audit_commands import audit
 
 app = typer.Typer()
+app.add_typer(audit, name="audit")
 
 
 @app.command()

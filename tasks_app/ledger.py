@@ -6,9 +6,12 @@ booked even when it is more than was held, and even after its claim was lost.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,8 +20,10 @@ from django.db.models import F, Q, QuerySet
 from arms.contract import CallPrice, ModelCall, ModelUsage
 from octollm import metrics
 from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
-from tasks_app.models import NANO_PER_USD, Charge, Step
+from tasks_app.models import NANO_PER_USD, Charge, Step, Task
 from tasks_app.turn import Claim, Turn, task_turn
+
+logger = logging.getLogger(__name__)
 
 # One dollar per million tokens is 1,000 nano-dollars per token.
 _NANO_PER_TOKEN = 1_000
@@ -74,7 +79,7 @@ class TaskMeter:
         nano = _worst_nano(call)
         tokens = call.input_tokens + call.output_tokens
         claim = self._claim
-        with task_turn(claim.step.task_id) as turn:
+        with _cancelled_when_deleted(), task_turn(claim.step.task_id) as turn:
             step = Step.objects.filter(
                 pk=claim.step.pk, claim_id=claim.claim_id
             ).first()
@@ -94,28 +99,57 @@ class TaskMeter:
 
     def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
         """Book what was used; the reply is kept for a resumed step."""
-        with task_turn(self._claim.step.task_id) as turn:
-            charge = Charge.objects.get(pk=charge_id)
-            if charge.state == Charge.State.PRESUMED:
-                _unbook(turn, charge)
-            _measure(charge, usage)
-            charge.reply = reply
-            _book(turn, charge, Charge.State.SETTLED)
-        _report(charge, usage.latency_s)
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id, usage):
+            with task_turn(task_id) as turn:
+                charge = Charge.objects.get(pk=charge_id)
+                if charge.state == Charge.State.PRESUMED:
+                    _unbook(turn, charge)
+                _measure(charge, usage)
+                charge.reply = reply
+                _book(turn, charge, Charge.State.SETTLED)
+            _report(charge, usage.latency_s)
 
     def presume(self, charge_id: UUID) -> None:
         """Book the worst case of a call whose reply was lost."""
-        with task_turn(self._claim.step.task_id) as turn:
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
             charge = _open_charge(charge_id)
             if charge is not None:
                 _presume(turn, charge)
 
     def release(self, charge_id: UUID) -> None:
         """Give back the hold of a call that never left."""
-        with task_turn(self._claim.step.task_id) as turn:
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
             charge = _open_charge(charge_id)
             if charge is not None:
                 _book(turn, charge, Charge.State.RELEASED)
+
+
+@contextmanager
+def _cancelled_when_deleted() -> Iterator[None]:
+    """Let no further call start for a task that is gone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        raise CallCancelledError from None
+
+
+@contextmanager
+def _noted_when_deleted(
+    task_id: UUID, usage: ModelUsage | None = None
+) -> Iterator[None]:
+    """Log a booking whose task is gone: its worst case stands in the tombstone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        tokens = usage.input_tokens + usage.output_tokens if usage else "unknown"
+        logger.warning(
+            "a charge came after its task was deleted; tokens: %s",
+            tokens,
+            extra={"task_id": str(task_id)},
+        )
 
 
 def lost_charges() -> QuerySet[Charge]:

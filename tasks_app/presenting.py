@@ -59,6 +59,7 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
         "finished_at": _iso(task.finished_at),
+        "removed_parts": task.removed_parts,
         "links": links_of(task),
     }
 

@@ -1,5 +1,6 @@
 """The rows of a task's life. Import them from here."""
 
+from tasks_app.models.audit import Checkpoint, RetentionCursor, Seal, Tombstone
 from tasks_app.models.charges import Charge
 from tasks_app.models.steps import Attempt, Plan, Step
 from tasks_app.models.tasks import NANO_PER_USD, Task, TaskEvent, TaskResult, Verdict
@@ -8,10 +9,14 @@ __all__ = [
     "NANO_PER_USD",
     "Attempt",
     "Charge",
+    "Checkpoint",
     "Plan",
+    "RetentionCursor",
+    "Seal",
     "Step",
     "Task",
     "TaskEvent",
     "TaskResult",
+    "Tombstone",
     "Verdict",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -19,7 +20,8 @@ class Task(models.Model):
 
     The columns up to ``updated_at`` are the handed-over ones. Every text in them is
     concealed: personal data stands as placeholders whose values the vault holds.
-    Only ``turn.py`` writes a row that exists.
+    Only ``turn.py`` writes a row that exists. ``removed_parts`` are what retention has
+    taken since the task ended: ``events``, ``results``, ``vault``.
     """
 
     class Status(models.TextChoices):
@@ -94,6 +96,7 @@ class Task(models.Model):
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
+    removed_parts = ArrayField(models.CharField(), default=list, db_default=[])
     idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
         max_length=64, null=True, editable=False
     )
@@ -116,6 +119,11 @@ class Task(models.Model):
                 fields=["deadline_at"],
                 name="idx_tasks_deadline",
                 condition=Q(status="processing"),
+            ),
+            models.Index(
+                fields=["finished_at", "id"],
+                name="idx_tasks_finished",
+                condition=Q(finished_at__isnull=False),
             ),
         ]
         constraints = [
