@@ -234,7 +234,7 @@ OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
 OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 8 * 2**20)
 OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
 
-# Retention: days, 0 for ever; of tasks from their end on, of the other rows by age ------
+# Retention in days, 0 for ever; of tasks from their end on, of other rows by age ------
 OCTOLLM_RETAIN_EVENTS_DAYS = env.float("OCTOLLM_RETAIN_EVENTS_DAYS", 90.0)
 OCTOLLM_RETAIN_RESULTS_DAYS = env.float("OCTOLLM_RETAIN_RESULTS_DAYS", 0.0)
 OCTOLLM_RETAIN_VAULT_DAYS = env.float("OCTOLLM_RETAIN_VAULT_DAYS", 0.0)

@@ -19,11 +19,11 @@ from django.db.models import Exists, OuterRef
 
 from octollm.rows import RowReader
 from tasks_app import chain
-from tasks_app.models import Checkpoint, Seal, Task, TaskEvent, Tombstone
+from tasks_app.models import EventCheckpoint, Seal, Task, TaskEvent, Tombstone
 
 # Tasks per statement; their events are in memory together.
 BATCH = 100
-_CHECKPOINTS, _EVENTS = RowReader(Checkpoint), RowReader(TaskEvent)
+_CHECKPOINTS, _EVENTS = RowReader(EventCheckpoint), RowReader(TaskEvent)
 _ANY = UUID(int=0)
 
 _IDS = """
@@ -126,28 +126,28 @@ class Tally:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class Selection:
     """Which tasks: one, or those that were open or changed since a moment, or all."""
 
     task_id: UUID | None = None
     since: datetime | None = None
 
 
-def verify(tally: Tally, scope: Scope) -> Iterator[Break]:
+def verify(tally: Tally, selection: Selection) -> Iterator[Break]:
     """Give every break as it is found, and count what was looked at."""
     for check in (_chains, _tombstones, _seals):
-        for found in check(tally, scope):
+        for found in check(tally, selection):
             tally.breaks += 1
             yield found
     is_known = tally.tasks or tally.tombstones or tally.breaks
-    if scope.task_id is not None and not is_known:
+    if selection.task_id is not None and not is_known:
         tally.breaks += 1
-        yield Break(kind="unknown", task_id=scope.task_id)
+        yield Break(kind="unknown", task_id=selection.task_id)
 
 
 # Chains ------------------------------------------------------------------------------
-def _chains(tally: Tally, scope: Scope) -> Iterator[Break]:
-    for ids in _batches(scope):
+def _chains(tally: Tally, selection: Selection) -> Iterator[Break]:
+    for ids in _batches(selection):
         with connection.cursor() as cursor:
             cursor.execute(_CHAINS, {"ids": ids})
             rows = cursor.fetchall()
@@ -155,7 +155,7 @@ def _chains(tally: Tally, scope: Scope) -> Iterator[Break]:
             yield from _breaks_of(list(group), tally)
 
 
-def _batches(scope: Scope) -> Iterator[list[UUID]]:
+def _batches(selection: Selection) -> Iterator[list[UUID]]:
     after = _ANY
     while True:
         with connection.cursor() as cursor:
@@ -163,8 +163,8 @@ def _batches(scope: Scope) -> Iterator[list[UUID]]:
                 _IDS,
                 {
                     "after": after,
-                    "task": scope.task_id,
-                    "since": scope.since,
+                    "task": selection.task_id,
+                    "since": selection.since,
                     "limit": BATCH,
                 },
             )
@@ -244,13 +244,13 @@ def _agrees(row: _Row, status: str | None, events: Sequence[TaskEvent]) -> bool:
 
 
 # Tombstones --------------------------------------------------------------------------
-def _tombstones(tally: Tally, scope: Scope) -> Iterator[Break]:
+def _tombstones(tally: Tally, selection: Selection) -> Iterator[Break]:
     there = Task.objects.filter(pk=OuterRef("pk"))
     rows = Tombstone.objects.order_by("pk").annotate(is_there=Exists(there))
-    if scope.task_id is not None:
-        rows = rows.filter(pk=scope.task_id)
-    if scope.since is not None:
-        rows = rows.filter(deleted_at__gte=scope.since)
+    if selection.task_id is not None:
+        rows = rows.filter(pk=selection.task_id)
+    if selection.since is not None:
+        rows = rows.filter(deleted_at__gte=selection.since)
     for tombstone in rows.iterator(chunk_size=1_000):
         tally.tombstones += 1
         if not tombstone.is_genuine:
@@ -260,20 +260,20 @@ def _tombstones(tally: Tally, scope: Scope) -> Iterator[Break]:
 
 
 # Seals -------------------------------------------------------------------------------
-def _seals(tally: Tally, scope: Scope) -> Iterator[Break]:
+def _seals(tally: Tally, selection: Selection) -> Iterator[Break]:
     """Check each seal, that it goes on from the one before, and what it names."""
     before: Seal | None = None
     rows = Seal.objects.order_by("number")
-    if scope.since is not None:
-        rows = rows.filter(until_at__gte=scope.since)
-        before = Seal.objects.filter(until_at__lt=scope.since).last()
+    if selection.since is not None:
+        rows = rows.filter(until_at__gte=selection.since)
+        before = Seal.objects.filter(until_at__lt=selection.since).last()
     for seal in rows.iterator(chunk_size=10):
         tally.seals += 1
         tally.sealed_until = seal.until_at
         tally.last_seal = (seal.number, seal.signature)
         yield from _seal_breaks(seal, before)
         if seal.is_genuine:
-            yield from _unsealed(seal, scope)
+            yield from _unsealed(seal, selection)
         before = seal
 
 
@@ -288,12 +288,12 @@ def _seal_breaks(seal: Seal, before: Seal | None) -> Iterator[Break]:
         yield Break(kind="seal_unlinked", number=seal.number)
 
 
-def _unsealed(seal: Seal, scope: Scope) -> Iterator[Break]:
+def _unsealed(seal: Seal, selection: Selection) -> Iterator[Break]:
     parameters: dict[str, Any] = {
         "ids": seal.task_ids,
         "seqs": seal.seqs,
         "heads": seal.heads,
-        "task": scope.task_id,
+        "task": selection.task_id,
     }
     with connection.cursor() as cursor:
         cursor.execute(_UNSEALED, parameters)

@@ -33,11 +33,11 @@ def verify(
 ) -> None:
     """Verify every chain of events, checkpoint, tombstone and seal; 1 on a break."""
     join_with_django(data_dir)
-    from tasks_app.audit import Scope, Tally, verify  # needs Django
+    from tasks_app.audit import Selection, Tally, verify  # needs Django
 
     moment = None if since is None else datetime.now(UTC) - timedelta(days=since)
     tally = Tally()
-    for found in verify(tally, Scope(task_id=task, since=moment)):
+    for found in verify(tally, Selection(task_id=task, since=moment)):
         typer.echo(_json_of(found) if as_json else str(found))
     typer.echo(_json_of(tally) if as_json else str(tally))
     if tally.breaks:

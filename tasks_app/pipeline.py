@@ -54,6 +54,7 @@ def run_step(claim: Claim) -> Hints:
             return _run_stage(claim, stop)
         except Task.DoesNotExist:
             # Cancelled and deleted while we worked: there is nothing to record on.
+            metrics.CLAIMS.labels("late").inc()
             _log_outcome(claim, "late", "task_deleted")
             return NOTHING
 

@@ -22,7 +22,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from reflex.vault import shred
 from tasks_app import chain
-from tasks_app.models import Checkpoint, RetentionCursor, TaskEvent
+from tasks_app.models import EventCheckpoint, RetentionCursor, TaskEvent
 from tasks_app.turn import TASKS, Turn
 
 logger = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ def _remove_events(turns: Sequence[Turn]) -> None:
     One that does not is evidence, and is kept.
     """
     ids = _ids(turns)
-    earlier = Checkpoint.objects.in_bulk(ids)
+    earlier = EventCheckpoint.objects.in_bulk(ids)
     events: dict[UUID, list[TaskEvent]] = defaultdict(list)
     # By the column: the default order joins the tasks.
     for event in TaskEvent.objects.filter(task_id__in=ids).order_by("task_id", "seq"):
@@ -234,7 +234,7 @@ def _remove_events(turns: Sequence[Turn]) -> None:
         if _is_whole(turn, earlier.get(turn.task.pk), events[turn.task.pk]):
             made.append(_checkpoint(turn))
             _mark(turn, "events")
-    Checkpoint.objects.bulk_create(
+    EventCheckpoint.objects.bulk_create(
         made,
         update_conflicts=True,
         unique_fields=["task"],
@@ -244,7 +244,7 @@ def _remove_events(turns: Sequence[Turn]) -> None:
 
 
 def _is_whole(
-    turn: Turn, checkpoint: Checkpoint | None, events: Sequence[TaskEvent]
+    turn: Turn, checkpoint: EventCheckpoint | None, events: Sequence[TaskEvent]
 ) -> bool:
     """Say whether a task's chain holds, from its genuine checkpoint or from 1."""
     task, after = turn.task, chain.BEGINNING
@@ -260,9 +260,9 @@ def _is_whole(
     return broken is None
 
 
-def _checkpoint(turn: Turn) -> Checkpoint:
+def _checkpoint(turn: Turn) -> EventCheckpoint:
     task = turn.task
-    checkpoint = Checkpoint(
+    checkpoint = EventCheckpoint(
         task_id=task.pk,
         seq=task.event_seq,
         mac=task.event_head,

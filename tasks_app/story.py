@@ -14,7 +14,7 @@ from reflex.models import Screening
 from tasks_app.models import (
     NANO_PER_USD,
     Charge,
-    Checkpoint,
+    EventCheckpoint,
     Plan,
     TaskEvent,
     Tombstone,
@@ -46,7 +46,7 @@ def story_of(task_id: UUID) -> list[Moment]:
 
 
 def _checkpoints(task_id: UUID) -> Iterator[Moment]:
-    for row in Checkpoint.objects.filter(pk=task_id):
+    for row in EventCheckpoint.objects.filter(pk=task_id):
         yield Moment(
             at=row.at,
             kind="checkpoint",

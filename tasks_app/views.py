@@ -21,7 +21,7 @@ from octollm.openapi import ProblemSerializer
 from octollm.pagination import NewestFirstPagination
 from octollm.serializers import query_of, refuse_body
 from tasks_app import deletion, presenting, services
-from tasks_app.models import Checkpoint, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.models import EventCheckpoint, Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.serializers import (
     PLAN_EXAMPLE,
     SUBMIT_EXAMPLE,
@@ -234,7 +234,7 @@ def _removed_through(task: Task) -> int:
     """Return the number of the last event that retention removed; 0: none."""
     if "events" not in task.removed_parts:
         return 0
-    checkpoint = Checkpoint.objects.filter(pk=task.pk).first()
+    checkpoint = EventCheckpoint.objects.filter(pk=task.pk).first()
     return checkpoint.seq if checkpoint else 0
 
 

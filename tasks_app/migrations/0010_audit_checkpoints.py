@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name="Checkpoint",
+            name="EventCheckpoint",
             fields=[
                 ("signature", models.CharField(editable=False, max_length=64)),
                 (

@@ -1,6 +1,6 @@
 """The rows of a task's life. Import them from here."""
 
-from tasks_app.models.audit import Checkpoint, RetentionCursor, Seal, Tombstone
+from tasks_app.models.audit import EventCheckpoint, RetentionCursor, Seal, Tombstone
 from tasks_app.models.charges import Charge
 from tasks_app.models.steps import Attempt, Plan, Step
 from tasks_app.models.tasks import NANO_PER_USD, Task, TaskEvent, TaskResult, Verdict
@@ -9,7 +9,7 @@ __all__ = [
     "NANO_PER_USD",
     "Attempt",
     "Charge",
-    "Checkpoint",
+    "EventCheckpoint",
     "Plan",
     "RetentionCursor",
     "Seal",

@@ -56,7 +56,7 @@ def _plain(value: Any) -> JSONValue:
     return str(value) if isinstance(value, UUID) else value
 
 
-class Checkpoint(SignedRow):
+class EventCheckpoint(SignedRow):
     """Where a task's chain goes on since retention removed its older events.
 
     Attributes:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from reflex.models import Screening
 from tasks_app import audit, retention, seals
-from tasks_app.audit import Scope, Tally
+from tasks_app.audit import Selection, Tally
 from tasks_app.commands import app
 from tasks_app.deletion import delete_task
 from tasks_app.models import Seal, Step, Task
@@ -26,8 +26,10 @@ pytestmark = pytest.mark.django_db
 FORGED = "f" * 64
 
 
-def breaks(scope: Scope | None = None) -> list[tuple[str, UUID | None, int | None]]:
-    found = audit.verify(Tally(), scope or Scope())
+def breaks(
+    selection: Selection | None = None,
+) -> list[tuple[str, UUID | None, int | None]]:
+    found = audit.verify(Tally(), selection or Selection())
     return [(each.kind, each.task_id, each.number) for each in found]
 
 
@@ -147,7 +149,7 @@ class TestChains:
         make_ended_task()
         tally = Tally()
 
-        found = {each.task_id for each in audit.verify(tally, Scope())}
+        found = {each.task_id for each in audit.verify(tally, Selection())}
 
         assert found == {task.pk, other.pk}
         assert (tally.tasks, tally.breaks) == (3, 2)
@@ -255,8 +257,8 @@ class TestSeals:
         sql("DELETE FROM tasks WHERE id = %s", gone.pk)
 
         assert breaks() == [("vanished", gone.pk, None)]
-        assert breaks(Scope(task_id=gone.pk)) == [("vanished", gone.pk, None)]
-        assert breaks(Scope(task_id=kept.pk)) == []
+        assert breaks(Selection(task_id=gone.pk)) == [("vanished", gone.pk, None)]
+        assert breaks(Selection(task_id=kept.pk)) == []
 
     def test_open_task_that_vanished_is_found(self):
         task = make_planned_task(make_step("a"))
@@ -375,7 +377,7 @@ class TestNarrowed:
         )
         sql("DELETE FROM task_events WHERE seq = 3")
 
-        recent = Scope(since=timezone.now() - timedelta(days=1))
+        recent = Selection(since=timezone.now() - timedelta(days=1))
 
         assert breaks(recent) == [("event_missing", young.pk, 3)]
         assert len(breaks()) == 2
@@ -388,7 +390,7 @@ class TestNarrowed:
         seal()
         tally = Tally()
 
-        assert list(audit.verify(tally, Scope(since=since))) == []
+        assert list(audit.verify(tally, Selection(since=since))) == []
         assert tally.seals == 1
 
 
@@ -503,12 +505,12 @@ def test_memory_does_not_grow_with_the_tasks(monkeypatch):
     asked = []
     batches = audit._batches
 
-    def noted(scope: Scope) -> Any:
-        for ids in batches(scope):
+    def noted(selection: Selection) -> Any:
+        for ids in batches(selection):
             asked.append(len(ids))
             yield ids
 
     monkeypatch.setattr(audit, "_batches", noted)
 
-    assert list(audit.verify(Tally(), Scope())) == []
+    assert list(audit.verify(Tally(), Selection())) == []
     assert asked == [2, 2, 1]

@@ -200,7 +200,7 @@ class TestWhatIsLeft:
         assert (left.spent_nano, left.spent_tokens) == (20_000, 20)
         assert not Charge.objects.exists()
         tally = audit.Tally()
-        assert list(audit.verify(tally, audit.Scope())) == []
+        assert list(audit.verify(tally, audit.Selection())) == []
         assert tally.tombstones == 1
 
 

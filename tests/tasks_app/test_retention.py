@@ -19,7 +19,7 @@ from tasks_app import audit, reaper, retention
 from tasks_app.models import (
     Attempt,
     Charge,
-    Checkpoint,
+    EventCheckpoint,
     RetentionCursor,
     Step,
     Task,
@@ -42,7 +42,7 @@ ADDRESS = "eve@" + "corp.example"
 
 
 def breaks() -> list[tuple[str, Any]]:
-    found = audit.verify(audit.Tally(), audit.Scope())
+    found = audit.verify(audit.Tally(), audit.Selection())
     return [(each.kind, each.task_id) for each in found]
 
 
@@ -84,7 +84,7 @@ class TestEvents:
 
         retention.tick()
 
-        checkpoint = Checkpoint.objects.get()
+        checkpoint = EventCheckpoint.objects.get()
         assert not TaskEvent.objects.exists()
         assert (checkpoint.seq, checkpoint.mac) == (task.event_seq, task.event_head)
         assert checkpoint.is_genuine
@@ -111,7 +111,7 @@ class TestEvents:
         retention.tick()
 
         assert TaskEvent.objects.count() == count
-        assert not Checkpoint.objects.exists()
+        assert not EventCheckpoint.objects.exists()
 
     def test_nothing_is_removed_when_no_days_are_set(self, keep):
         make_ended_task(days_ago=3_000)
@@ -139,7 +139,7 @@ class TestEvents:
         first = TaskEvent.objects.get(task=task, seq=1)
         mac = first.mac
         first.delete()
-        Checkpoint.objects.create(
+        EventCheckpoint.objects.create(
             task=task,
             seq=1,
             mac=mac,
@@ -164,7 +164,7 @@ class TestEvents:
 
         retention.tick()
 
-        assert Checkpoint.objects.get().seq == task.event_seq + 1
+        assert EventCheckpoint.objects.get().seq == task.event_seq + 1
         assert not TaskEvent.objects.exists()
         assert breaks() == []
 
@@ -305,9 +305,9 @@ class TestBatches:
             make_ended_task(days_ago=31)
 
         retention.tick()
-        assert Checkpoint.objects.count() == 2
+        assert EventCheckpoint.objects.count() == 2
         retention.tick()
-        assert Checkpoint.objects.count() == 3
+        assert EventCheckpoint.objects.count() == 3
 
     def test_tick_stops_when_its_time_is_over(self, keep, monkeypatch):
         keep("EVENTS")
@@ -318,7 +318,7 @@ class TestBatches:
 
         retention.tick()
 
-        assert Checkpoint.objects.count() == 1
+        assert EventCheckpoint.objects.count() == 1
 
     def test_tasks_that_were_dealt_with_are_not_looked_at_again(self, keep):
         keep("EVENTS")
@@ -383,11 +383,11 @@ class TestBatches:
             lock = "SELECT 1 FROM tasks WHERE id = %s FOR KEY SHARE"
             holder.execute(lock, [held.pk])
             retention.tick()
-            done = list(Checkpoint.objects.values_list("task_id", flat=True))
+            done = list(EventCheckpoint.objects.values_list("task_id", flat=True))
             assert done == [later.pk]
 
         retention.tick()
-        assert Checkpoint.objects.filter(task_id=held.pk).exists()
+        assert EventCheckpoint.objects.filter(task_id=held.pk).exists()
         assert breaks() == []
 
     def test_reaper_does_it(self, keep):
@@ -396,4 +396,4 @@ class TestBatches:
 
         reaper.tick(lambda queue, count: None)
 
-        assert Checkpoint.objects.exists()
+        assert EventCheckpoint.objects.exists()
