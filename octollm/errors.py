@@ -13,6 +13,7 @@ OctoLLMError
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── OwnerBudgetExceededError the owner's cap for the month is taken (402)
 │   ├── NoPlanError              the task has no plan yet (404)
+│   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   ├── IllegalStateError        not legal for the task as it stands (409)
 │   ├── ApprovalChangedError     the answer is to another plan (409)
@@ -195,6 +196,13 @@ class NoPlanError(RequestError):
 
     code = "no_plan"
     http_status = 404
+
+
+class ResultRemovedError(RequestError):
+    """The result was removed by retention; another Idempotency-Key makes a new one."""
+
+    code = "result_removed"
+    http_status = 410
 
 
 class ArmNotServedError(RequestError):

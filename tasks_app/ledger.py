@@ -6,8 +6,11 @@ booked even when it is more than was held, and even after its claim was lost.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from uuid import UUID
 
@@ -20,8 +23,10 @@ from octollm.errors import BudgetBusyError, CallCancelledError, IllegalStateErro
 from tasks_app import funds
 from tasks_app.amounts import Amount, cost_nano, to_nano, worst_case
 from tasks_app.booking import Figures, book, charges, note_price
-from tasks_app.models import NANO_PER_USD, Charge, Step
+from tasks_app.models import NANO_PER_USD, Charge, Step, Task
 from tasks_app.turn import Claim, Turn, task_turn
+
+logger = logging.getLogger(__name__)
 
 # No call has more tokens than this; the highest price times so many fits the columns.
 MAX_TOKENS = 100_000_000
@@ -59,7 +64,7 @@ class TaskMeter:
     def reserve(self, call: ModelCall) -> UUID:
         """Hold the worst case: from the step's envelope first, then from the rest."""
         claim, need = self._claim, worst_case(call)
-        with task_turn(claim.step.task_id) as turn:
+        with _cancelled_when_deleted(), task_turn(claim.step.task_id) as turn:
             mine = Step.objects.filter(pk=claim.step.pk, claim_id=claim.claim_id)
             step = mine.defer("input", "output", "evidence").first()
             if step is None:
@@ -75,22 +80,51 @@ class TaskMeter:
 
     def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
         """Book what was used; the reply is kept for a resumed step."""
-        with task_turn(self._claim.step.task_id) as turn:
-            charge = charges().get(pk=charge_id)
-            is_booked = book(turn, charge, "settle", _used(charge, usage, reply))
-        if is_booked:
-            _report(charge, usage.latency_s)
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id, usage):
+            with task_turn(task_id) as turn:
+                charge = charges().get(pk=charge_id)
+                is_booked = book(turn, charge, "settle", _used(charge, usage, reply))
+            if is_booked:
+                _report(charge, usage.latency_s)
 
     def presume(self, charge_id: UUID) -> None:
         """Book the worst case of a call whose reply was lost."""
-        with task_turn(self._claim.step.task_id) as turn:
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
             charge = charges().get(pk=charge_id)
             book(turn, charge, "presume", _worst(charge))
 
     def release(self, charge_id: UUID) -> None:
         """Give back the hold of a call that never left, or what was presumed of it."""
-        with task_turn(self._claim.step.task_id) as turn:
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
             book(turn, charges().get(pk=charge_id), "release", Figures())
+
+
+@contextmanager
+def _cancelled_when_deleted() -> Iterator[None]:
+    """Let no further call start for a task that is gone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        raise CallCancelledError from None
+
+
+@contextmanager
+def _noted_when_deleted(
+    task_id: UUID, usage: ModelUsage | None = None
+) -> Iterator[None]:
+    """Log a booking whose task is gone: its worst case stands in the tombstone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        tokens = usage.input_tokens + usage.output_tokens if usage else "unknown"
+        logger.warning(
+            "a charge came after its task was deleted; tokens: %s",
+            tokens,
+            extra={"task_id": str(task_id)},
+        )
 
 
 def lost_charges() -> QuerySet[Charge]:

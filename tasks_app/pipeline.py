@@ -41,7 +41,7 @@ from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
-from tasks_app.models import Attempt, Step
+from tasks_app.models import Attempt, Step, Task
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
@@ -54,21 +54,33 @@ def run_step(claim: Claim) -> Hints:
     """Run a claimed step to its recorded end and say how many hints to send."""
     left = (claim.deadline_at - datetime.now(UTC)).total_seconds()
     stop = StopToken(left)
+    with held_claims.hold(claim, stop), _observed(claim.step.arm):
+        try:
+            return _run_stage(claim, stop)
+        except Task.DoesNotExist:
+            # Cancelled and deleted while we worked: there is nothing to record on.
+            metrics.CLAIMS.labels("late").inc()
+            _log_outcome(claim, "late", "task_deleted")
+            return NOTHING
+
+
+def _run_stage(claim: Claim, stop: StopToken) -> Hints:
     stages: dict[str, Callable[[Claim, StopToken], Hints]] = {
         Step.Kind.PLAN: plan,
         Step.Kind.WORK: work,
         Step.Kind.JUDGE: judge,
     }
-    with held_claims.hold(claim, stop), _observed(claim.step.arm):
-        try:
-            return stages[claim.step.kind](claim, stop)
-        except OctoLLMError as error:
-            return _settle_error(claim, error)
-        except Exception:
-            # A bug in one step must not end the loop that runs the others.
-            logger.exception("a step failed unexpectedly")
-            bug = OctoLLMError("Something went wrong here; the logs say what.")
-            return _record_failure(claim, bug, is_transient=True)
+    try:
+        return stages[claim.step.kind](claim, stop)
+    except Task.DoesNotExist:
+        raise
+    except OctoLLMError as error:
+        return _settle_error(claim, error)
+    except Exception:
+        # A bug in one step must not end the loop that runs the others.
+        logger.exception("a step failed unexpectedly")
+        bug = OctoLLMError("Something went wrong here; the logs say what.")
+        return _record_failure(claim, bug, is_transient=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
 from tasks_app.amounts import Amount, cost_nano, to_nano, to_usd
 from tasks_app.models import Approval, Plan, Step, Task
+from tasks_app.turn import task_turn
 
 # A task's approval: no person is asked.
 NEVER = "never"
@@ -102,6 +103,8 @@ def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
         outcome = screen(
             plans.to_json(made), checkpoint=Checkpoint.MODEL_OUTPUT, vault=vault
         )
+    # In a turn, so that nothing is written about a task that was deleted meanwhile.
+    with task_turn(task_id):
         outcome.save(scope_id=task_id)
     if outcome.is_blocked:
         raise TaskRejectedError(rule_ids=outcome.rule_ids)

@@ -447,8 +447,11 @@ class Turn(TaskRow):
         wait again, or adds one that plans.
 
         Raises:
-            IllegalStateError: the task is in another state than ``failed``.
+            IllegalStateError: the task is in another state than ``failed``, or what it
+                would work on was removed.
         """
+        if {"results", "vault"} & set(self.task.removed_parts):
+            raise IllegalStateError("What the task worked on is kept no longer.")
         now, run = datetime.now(UTC), self.task.run + 1
         states.TASK.require(self.task.status, Status.PROCESSING)
         self.move(Status.PROCESSING, Stage.EXECUTING)

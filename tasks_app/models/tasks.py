@@ -33,6 +33,8 @@ class Task(models.Model):
         cancel_requested_at: when the caller cancelled, with what was spent by then.
         forked_from: the task that this one repeats with a change, up to the step
             ``forked_step``.
+        removed_parts: what retention has taken since the task ended: ``events``,
+            ``results``, ``vault``.
     """
 
     class Status(models.TextChoices):
@@ -124,6 +126,7 @@ class Task(models.Model):
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
+    removed_parts = ArrayField(models.CharField(), default=list, db_default=[])
     idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
         max_length=64, null=True, editable=False
     )
@@ -146,6 +149,11 @@ class Task(models.Model):
                 fields=["deadline_at"],
                 name="idx_tasks_deadline",
                 condition=Q(status="processing"),
+            ),
+            models.Index(
+                fields=["finished_at", "id"],
+                name="idx_tasks_finished",
+                condition=Q(finished_at__isnull=False),
             ),
         ]
         constraints = [

@@ -316,6 +316,7 @@ class TestReading:
             *("approval", "approval_mode"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
             "cancellation",
+            "removed_parts",
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",
