@@ -26,6 +26,7 @@ from reflex.vault import Vault, reveal, transfer
 from tasks_app import services
 from tasks_app.copied import COPIED, compile_without
 from tasks_app.models import Plan, Step, Task
+from tasks_app.partial import REMOVED
 from tasks_app.serializers import MAX_CONTEXT
 from tasks_app.services import Accepted, RequestMark
 
@@ -172,6 +173,10 @@ def _task(old: Task, changes: Changes, screened: Screened, *, task_id: UUID) -> 
 def _origin(old: Task, changes: Changes) -> _Origin:
     if changes.from_step is None:
         return _Origin()
+    if not REMOVED.isdisjoint(old.removed_parts):
+        raise InvalidForkError(
+            "Retention has removed what its steps left; leave from_step out."
+        )
     plan = Plan.objects.filter(task=old, version=old.plan_version).first()
     by_id = Step.objects.in_bulk(plan.step_ids) if plan else {}
     steps = [by_id[pk] for pk in plan.step_ids if pk in by_id] if plan else []

@@ -23,6 +23,8 @@ CAPS: Mapping[str, str] = MappingProxyType(
 )
 # Where only a larger budget lets a task go on; the clock is each run's own.
 BUDGET_REASONS = frozenset({"budget_cost", "budget_tokens"})
+# Without these parts, which retention removes, done steps are of no use any more.
+REMOVED = frozenset({"results", "vault"})
 # What the estimate reads of a step; outputs may be large.
 _READ = (
     *("id", "step_id", "kind", "arm", "capability", "depends_on", "status"),

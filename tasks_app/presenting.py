@@ -11,11 +11,12 @@ from django.urls import reverse
 from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
+from tasks_app.amounts import to_usd
 from tasks_app.copied import copied_from
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.partial import BUDGET_REASONS
 from tasks_app.plan_versions import differences
-from tasks_app.planning import NEVER, to_usd
+from tasks_app.planning import NEVER
 from tasks_app.receipts import cancellation_of
 
 
@@ -67,6 +68,7 @@ def present_task(
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
         "finished_at": _iso(task.finished_at),
+        "removed_parts": task.removed_parts,
         "links": links_of(task),
     }
 
@@ -191,7 +193,7 @@ def present_event(event: TaskEvent) -> JSONObject:
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts, and of what may be done with it now."""
     base = reverse("task", args=[task.pk])
-    parts = ["results", "plan", "events", "cancel", "fork"]
+    parts = ["results", "plan", "events", "ledger", "cancel", "fork"]
     if task.stage == Task.Stage.AWAITING_APPROVAL:
         parts += ["approve", "reject"]
     if task.status not in (Task.Status.COMPLETED, Task.Status.CANCELLED):

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from octollm.resilience.models import Worker
 from octollm.types import JSONObject
-from tasks_app import approvals
+from tasks_app import approvals, retention, seals
 from tasks_app.finish import close_stopped
 from tasks_app.ledger import lost_charges, presume_lost
 from tasks_app.models import Step, Task
@@ -41,6 +41,9 @@ def tick(send_hints: Callable[[str, int], None]) -> None:
     presume_lost_charges()
     forget_workers()
     hint_again(send_hints)
+    # Last: nobody waits for these.
+    seals.write_seal()
+    retention.tick()
 
 
 def take_back_lost_steps() -> int:

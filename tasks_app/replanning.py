@@ -22,9 +22,8 @@ from octollm.types import JSONObject, JSONValue
 from planner.model_planning import documents_note, least_call
 from planner.planning import can_revise
 from tasks_app import planning, revisions
-from tasks_app.ledger import cost_nano
+from tasks_app.amounts import Amount, worst_case
 from tasks_app.models import Plan, Step, Task
-from tasks_app.planning import Amount
 from tasks_app.results import Finding
 from tasks_app.steps_read import Draft
 from tasks_app.task_row import Stage, Status
@@ -223,16 +222,8 @@ def _needed(task: Task, wish: Wish) -> Amount:
     contract = replace(revisions.contract_for(task, wanted), away=away())
     call = least_call(contract, catalogue(), documents=documents_note(contract))
     judging = planning.judging_cost(task) if wish.is_judged_by_model else Amount()
-    nano = cost_nano(
-        call.price,
-        input_tokens=call.input_tokens,
-        output_tokens=call.output_tokens,
-        cached_tokens=0,
-    )
-    return Amount(
-        nano=nano + judging.nano,
-        tokens=call.input_tokens + call.output_tokens + judging.tokens,
-    )
+    worst = worst_case(call)
+    return Amount(nano=worst.nano + judging.nano, tokens=worst.tokens + judging.tokens)
 
 
 def unmet_of(findings: Sequence[Finding]) -> Iterator[JSONObject]:

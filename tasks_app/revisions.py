@@ -14,6 +14,7 @@ from planner.plan import PlanningContract
 from planner.revision import EarlierStep, Revision, shape_of_output
 from planner.signatures import Signatures
 from tasks_app import planning, rounds
+from tasks_app.amounts import to_usd
 from tasks_app.models import Plan, Step, Task
 
 
@@ -30,7 +31,7 @@ def contract_for(task: Task, wanted: JSONObject) -> PlanningContract:
     used_s = used["seconds"] if wanted["run"] == task.run else 0
     return replace(
         planning.contract_of(task),
-        max_cost_usd=planning.to_usd(max(0, task.max_cost_nano - used["nano"])),
+        max_cost_usd=to_usd(max(0, task.max_cost_nano - used["nano"])),
         max_time_s=float(max(0, task.max_time_seconds - used_s)),
         max_tokens=max(0, task.max_tokens - used["tokens"]),
         revision=_revision_of(task, wanted),

@@ -10,6 +10,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.fields import empty
 
 from octollm.serializers import StrictSerializer
+from tasks_app.fields import JSONObjectField, TextField
 from tasks_app.models import Task
 from tasks_app.serializers import (
     MAX_CONTEXT,
@@ -20,9 +21,7 @@ from tasks_app.serializers import (
     MAX_PLAN,
     MAX_PLAN_DEPTH,
     BudgetSerializer,
-    JSONObjectField,
     SpentSerializer,
-    TextField,
     is_deeper,
 )
 

@@ -28,11 +28,11 @@ from octollm.errors import (
 from octollm.ids import new_id
 from planner.planning import can_revise
 from tasks_app import planning, replanning, rounds
+from tasks_app.amounts import Amount, to_nano
 from tasks_app.hints import Hints, send_hints
 from tasks_app.ledger import presume_lost
 from tasks_app.models import Approval, Plan, Step, Task
-from tasks_app.partial import BUDGET_REASONS, CAPS
-from tasks_app.planning import Amount
+from tasks_app.partial import BUDGET_REASONS, CAPS, REMOVED
 from tasks_app.results import Finding
 from tasks_app.turn import Turn, task_turn
 
@@ -144,14 +144,23 @@ def _require_approved(task: Task) -> None:
         raise IllegalStateError("Its plan was never approved; fork the task.")
 
 
+def _require_kept(task: Task) -> None:
+    """Refuse to go on with steps whose outputs or values retention has taken."""
+    if not REMOVED.isdisjoint(task.removed_parts):
+        raise IllegalStateError(
+            "Retention has removed what its steps left; fork it, or submit it anew."
+        )
+
+
 # What happens ----------------------------------------------------------------------
 def _raise_caps(turn: Turn, caps: Caps) -> None:
-    """Set the caps; the one place where an accepted task's dollars become more."""
+    """Set the caps, and let steps that wait for budget ask again."""
     wanted = caps.wanted()
     more_s = wanted.get("max_time_seconds", 0) - turn.task.max_time_seconds
     if more_s > 0 and turn.task.deadline_at is not None:
         turn.set(deadline_at=turn.task.deadline_at + timedelta(seconds=int(more_s)))
     turn.set(**wanted)
+    turn.wake()
     turn.event(
         "task.budget_raised", **{name: str(value) for name, value in wanted.items()}
     )
@@ -160,10 +169,12 @@ def _raise_caps(turn: Turn, caps: Caps) -> None:
 def _go_on(turn: Turn, task: Task, *, reason: str, judging: Amount) -> None:
     """Begin another run with what the last one left undone."""
     _require_approved(turn.task)
+    _require_kept(turn.task)
     judged = rounds.judged(turn.task)
     turn.reopen(reason=reason)
     # Whoever made these calls was stopped; if one settles after all, it is corrected.
     presume_lost(turn)
+    turn.set(budget_waiters=[])
     left = _undone(turn.task)
     if not left:
         _plan_anew(turn, task, judged[-1].findings if judged else ())
@@ -194,7 +205,7 @@ def _hold_envelopes(steps: Sequence[Step], *, free: Amount, judging: Amount) -> 
         if step.kind == Step.Kind.JUDGE:
             step.envelope_nano, step.envelope_tokens = kept.nano, kept.tokens
         else:
-            cost = planning.to_nano(step.estimated_cost)
+            cost = to_nano(step.estimated_cost)
             step.envelope_nano, step.envelope_tokens = min(left, cost), 0
             left -= step.envelope_nano
 

@@ -15,9 +15,9 @@ from planner.constraints import forbids_model
 from planner.estimates import Estimate, estimate, longest_chain_s
 from planner.model_planning import MAX_OUTPUT_TOKENS
 from planner.observed import observations
-from tasks_app.ledger import cost_nano
+from tasks_app.amounts import cost_nano, to_usd
 from tasks_app.models import Plan, Step, Task
-from tasks_app.planning import JUDGE_INPUT_TOKENS, JUDGE_OUTPUT_TOKENS, to_usd
+from tasks_app.planning import JUDGE_INPUT_TOKENS, JUDGE_OUTPUT_TOKENS
 
 # What asking a model for a plan takes with all of the analyst in the prompt.
 PLAN_INPUT_TOKENS = 3_000

@@ -21,7 +21,7 @@ from octollm.errors import IllegalStateError
 from octollm.ids import new_id
 from octollm.rows import RowReader
 from octollm.types import JSONObject
-from tasks_app import statements, states
+from tasks_app import caps, statements, states
 from tasks_app.claim import Claim, Ending
 from tasks_app.models import (
     Approval,
@@ -77,6 +77,7 @@ def open_task(task: Task, *, copied: Sequence[Step] = ()) -> None:
     to keep them.
     """
     with transaction.atomic():
+        caps.note_month(task)
         task.save(force_insert=True)
         turn = Turn(task)
         turn.event("task.submitted", priority=task.priority)
@@ -95,6 +96,7 @@ def open_task(task: Task, *, copied: Sequence[Step] = ()) -> None:
         )
         turn.advance()
         turn.flush()
+        caps.carry(task, since=caps.Share())
 
 
 class Turn(TaskRow):
@@ -271,6 +273,7 @@ class Turn(TaskRow):
         if ending.is_final:
             metrics.STEPS.labels(step.arm, ending.status).inc()
             self.hold(nano=-row[0], tokens=-row[1])
+            self.wake()
         self.event(
             f"step.{ending.status if ending.is_final else ending.outcome}",
             step_id=step.step_id,
@@ -463,8 +466,11 @@ class Turn(TaskRow):
         wait again, or adds one that plans.
 
         Raises:
-            IllegalStateError: the task is in another state than ``failed``.
+            IllegalStateError: the task is in another state than ``failed``, or what it
+                would work on was removed.
         """
+        if {"results", "vault"} & set(self.task.removed_parts):
+            raise IllegalStateError("What the task worked on is kept no longer.")
         now, run = datetime.now(UTC), self.task.run + 1
         states.TASK.require(self.task.status, Status.PROCESSING)
         self.move(Status.PROCESSING, Stage.EXECUTING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -25,7 +26,7 @@ class Task(models.Model):
     Attributes:
         approval: ``never``, ``always`` or ``above:`` and dollars.
         run: counts the lives between terminal states, from 1.
-        replan_count: plan versions that this run's judge asked for.
+        replan_count: plan versions that this run asked for.
         deadline_at: of this run; it moves by as long as the clock stands.
         elapsed_s: seconds that the clock has run, but for the stretch since
             ``clock_started_at``.
@@ -34,6 +35,8 @@ class Task(models.Model):
         forked_from: the task that this one repeats with a change, up to the step
             ``forked_step``.
         model: the only one that this task's calls ask; empty: the operator's choice.
+        removed_parts: what retention has taken since the task ended: ``events``,
+            ``results``, ``vault``.
     """
 
     class Status(models.TextChoices):
@@ -101,6 +104,10 @@ class Task(models.Model):
     held_nano = models.BigIntegerField(default=0, db_default=0)
     spent_tokens = models.BigIntegerField(default=0, db_default=0)
     held_tokens = models.BigIntegerField(default=0, db_default=0)
+    # Steps that were refused because of what others hold, since some came free.
+    budget_waiters = ArrayField(models.UUIDField(), default=list, db_default=[])
+    # The month whose cap of the owner it counts against; NULL: there was none.
+    cap_month = models.DateField(null=True, editable=False)
     event_seq = models.IntegerField(default=0, db_default=0)
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})
@@ -122,6 +129,7 @@ class Task(models.Model):
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
+    removed_parts = ArrayField(models.CharField(), default=list, db_default=[])
     idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
         max_length=64, null=True, editable=False
     )
@@ -144,6 +152,11 @@ class Task(models.Model):
                 fields=["deadline_at"],
                 name="idx_tasks_deadline",
                 condition=Q(status="processing"),
+            ),
+            models.Index(
+                fields=["finished_at", "id"],
+                name="idx_tasks_finished",
+                condition=Q(finished_at__isnull=False),
             ),
         ]
         constraints = [

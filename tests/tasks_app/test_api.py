@@ -317,6 +317,7 @@ class TestReading:
             *("approval", "approval_mode"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
             "cancellation",
+            "removed_parts",
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",
@@ -325,7 +326,8 @@ class TestReading:
         }
         assert shown["created_at"].endswith("+00:00")
         assert set(shown["links"]) == {
-            *("self", "results", "plan", "events", "cancel", "fork", "budget")
+            *("self", "results", "plan", "events", "ledger", "cancel", "fork"),
+            "budget",
         }
 
     def test_plan_shows_steps_in_order(self, client, owner):

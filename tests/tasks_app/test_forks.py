@@ -430,6 +430,15 @@ class TestRefused:
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fork")
         assert told in answer.json()["detail"]
 
+    def test_steps_that_retention_has_emptied_are_not_copied(self, client):
+        old = line(client)
+        Task.objects.filter(pk=old.pk).update(removed_parts=["results"])
+
+        answer = fork(client, old, from_step="b")
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_fork")
+        assert fork(client, old).status_code == 200
+
     def test_task_without_a_plan_has_no_steps(self, client, owner):
         answer = fork(client, make_task(owner=owner), from_step="a")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from octollm.errors import BudgetExceededError, DeadlineExceededError
-from tasks_app import pipeline, reaper
+from tasks_app import approvals, pipeline, reaper
 from tasks_app.finish import close_cancelled
 from tasks_app.models import Step, Task
 from tasks_app.results import Finding
@@ -297,6 +297,24 @@ class TestStoppedInTheSecondRound:
         task.refresh_from_db()
         assert (task.held_nano, task.held_tokens) == (0, 0)
         assert task.spent_tokens == 150
+
+
+def test_next_version_is_asked_about_and_a_no_leaves_what_was_judged(
+    model: FakeModel,
+):
+    model.will(revision(new_step(score=0.5)))
+    task = run_all(make_modelled_task(approval="always"))
+    assert (task.stage, task.plan_version) == ("awaiting_approval", 2)
+    assert statuses(task)["v2-1"] == "waiting"
+
+    approvals.reject(
+        task.pk, approvals.Decider(name="ann", owner=task.owner), approvals.Answer()
+    )
+
+    task.refresh_from_db()
+    assert (task.status, task.stop_reason) == ("cancelled", "approval_rejected")
+    assert result_of(task).plan_version == 1
+    assert result_of(task).result_data["score"] == 3
 
 
 def test_failed_version_without_criteria_gives_back_what_it_has(model: FakeModel):

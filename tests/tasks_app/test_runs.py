@@ -288,7 +288,8 @@ class TestRetry:
 
         runs.retry_task(task.pk)
 
-        assert TaskMeter(claim_of(task, "a")).replay("h") == "the reply"
+        recorded: Any = TaskMeter(claim_of(task, "a")).replay("h")
+        assert recorded.reply == "the reply"
         assert Charge.objects.filter(task=task).count() == 1
 
 
@@ -320,7 +321,7 @@ class TestLateWriters:
         meter.settle(charge_id, ModelUsage(input_tokens=10, output_tokens=5), "late")
 
         task.refresh_from_db()
-        assert Charge.objects.get(pk=charge_id).state == "settled"
+        assert Charge.objects.get(pk=charge_id).state == "corrected"
         assert (task.spent_tokens, task.held_tokens) == (15, 0)
 
 
@@ -378,6 +379,16 @@ class TestRefusedRetry:
         Approval.objects.filter(task=task).update(state="approved")
         runs.retry_task(task.pk)
         assert run_all(task).status == "completed"
+
+    @pytest.mark.parametrize("part", ["results", "vault"])
+    def test_task_that_retention_has_emptied_does_not_go_on(self, part):
+        task = half_done("deadline")
+        Task.objects.filter(pk=task.pk).update(removed_parts=["events", part])
+
+        with pytest.raises(IllegalStateError, match="Retention"):
+            runs.retry_task(task.pk)
+
+        assert Task.objects.get(pk=task.pk).run == 1
 
     def test_of_two_at_once_one_wins(self, transactional_db):
         task = half_done("deadline")
