@@ -55,13 +55,13 @@ def test_task_that_its_tokens_stopped_goes_on_when_they_are_raised(
     working: System, model: FakeModel
 ):
     ask: dict[str, Any] = {"capability": "ask", "room": 200}
-    # A call may take 205 tokens, of which 5 are its question's; it takes 55.
+    # A call takes 55 tokens, of which 5 are its question's; so many are not left.
     task = submit(
         working,
         gate_step("a", **ask),
         gate_step("b", "a", **ask),
         gate_step("c", "b"),
-        budget={"max_tokens": 250},
+        budget={"max_tokens": 100},
     )
 
     stopped = task["result"]["stopped"]

@@ -19,6 +19,7 @@ from octollm.errors import (
     BudgetUsedUpError,
     DeadlineExceededError,
     IllegalStateError,
+    OwnerBudgetExceededError,
 )
 from tasks_app import pipeline, reaper, runs
 from tasks_app.finish import close_cancelled
@@ -197,6 +198,41 @@ class TestRaisedBudget:
         task.refresh_from_db()
         assert (task.max_tokens, task.run) == (20_000, 2)
         assert outcomes[1] == outcomes[5] == "raised"
+
+
+class TestOwnersCap:
+    """What is raised, or goes on, is reserved of the owner's month first."""
+
+    @staticmethod
+    def owner(cap_usd: str) -> Owner:
+        owner = make_owner()
+        owner.monthly_cap_usd = Decimal(cap_usd)
+        owner.save()
+        return owner
+
+    def test_cap_that_does_not_hold_the_difference_refuses_it(self):
+        task = chain(owner=self.owner("1.5"))
+
+        with pytest.raises(OwnerBudgetExceededError):
+            runs.raise_budget(task.pk, Caps(max_cost_usd=Decimal(2)), owner=task.owner)
+
+        assert Task.objects.get(pk=task.pk).max_cost_usd == 1
+        runs.raise_budget(task.pk, Caps(max_cost_usd=Decimal("1.5")), owner=task.owner)
+        assert Task.objects.get(pk=task.pk).max_cost_usd == Decimal("1.5")
+
+    def test_task_that_goes_on_is_reserved_again(self):
+        owner = self.owner("1.5")
+        task = half_done("deadline", owner=owner)
+        other = make_task(owner=owner)
+
+        with pytest.raises(OwnerBudgetExceededError):
+            runs.retry_task(task.pk)
+        assert Task.objects.get(pk=task.pk).status == "failed"
+
+        with task_turn(other.pk) as turn:
+            close_cancelled(turn)
+        runs.retry_task(task.pk)
+        assert Task.objects.get(pk=task.pk).status == "processing"
 
 
 class TestRaisedMeanwhile:
