@@ -11,6 +11,7 @@ OctoLLMError
 │   ├── UnknownArmError          assigned_arm names no arm
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
+│   ├── OwnerStoppedError        an operator has stopped the owner (403)
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   └── IllegalStateError        not legal for the task as it stands (409)
@@ -139,6 +140,13 @@ class IllegalStateError(RequestError):
 
     code = "illegal_state"
     http_status = 409
+
+
+class OwnerStoppedError(RequestError):
+    """An operator has stopped the work of this owner; nothing is taken until it goes on."""
+
+    code = "owner_stopped"
+    http_status = 403
 
 
 class NoPlanError(RequestError):

@@ -11,10 +11,12 @@ class TasksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell scrapes how much work is open, and the planner what tasks taught."""
+        """Tell others what they ask of tasks: scrapes, switches, the planner."""
         from octollm import metrics
+        from octollm.resilience import switches
         from planner import memory, observed
 
+        switches.register_follower("tasks_app.halting.follow")
         metrics.register_collector("tasks", "tasks_app.gauges.collect")
         observed.register("tasks_app.experience.observations")
         memory.register("tasks_app.experience.remembered_plans")

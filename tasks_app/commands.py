@@ -1,4 +1,4 @@
-"""``octollm demo``: the sample goal on the sample reviews, shown live."""
+"""``octollm demo``: the sample goal on the sample reviews, shown live; and switches."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
+from tasks_app import switch_commands
 
 app = typer.Typer()
+app.add_typer(switch_commands.app)
 
 
 @app.command()

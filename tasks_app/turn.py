@@ -17,8 +17,10 @@ from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from octollm import metrics
+from octollm.access import owners
 from octollm.errors import IllegalStateError
 from octollm.ids import new_id
+from octollm.resilience import slots
 from octollm.rows import RowReader
 from octollm.types import JSONObject
 from tasks_app import statements, states
@@ -180,9 +182,17 @@ class Turn(TaskRow):
             self.hold(nano=-int(nano), tokens=-int(tokens))
             self.event("step.superseded", step_ids=step_ids)
 
-    def start_step(self, step: Step, *, worker: str) -> Claim | None:
-        """Claim a ready step for a worker; nothing when it is ready no more."""
+    def start_step(
+        self, step: Step, *, worker: str, is_limited: bool = False
+    ) -> Claim | None:
+        """Claim a ready step for a worker.
+
+        Nothing when it is ready no more, or its owner is limited and at the limit.
+        """
         claim_id, fresh_id = new_id(), new_id()
+        scope = owners.scope_of(self.task.owner_id)
+        if is_limited and not slots.take(scope, claim_id):
+            return None
         row = self.row(
             statements.START_STEP,
             step=step.pk,
@@ -192,6 +202,8 @@ class Turn(TaskRow):
             lease=timedelta(seconds=settings.OCTOLLM_LEASE_S),
         )
         if row is None:
+            if is_limited:
+                slots.free(claim_id)
             return None
         attempt, request_id, now = row
         if self.task.started_at is None:
@@ -210,13 +222,30 @@ class Turn(TaskRow):
             worker=worker,
             run=self.task.run,
             deadline_at=deadline_at,
+            has_slot=is_limited,
             step=step,
             task=self.task,
         )
 
     def end_attempt(self, claim: Claim, ending: Ending) -> bool:
         """Record how a claim ended; false when the claim was lost meanwhile."""
-        return self._end(claim.step, claim.claim_id, ending)
+        is_mine = self._end(claim.step, claim.claim_id, ending)
+        if is_mine and claim.has_slot:
+            slots.free(claim.claim_id)
+        return is_mine
+
+    def release_attempt(self, step: Step) -> bool:
+        """Take a step away from a worker that is well, because all is to stop.
+
+        It becomes ready again under the same request id; the attempt does not count.
+        """
+        ending = Ending(
+            status=Step.Status.READY,
+            outcome=Attempt.Outcome.RELEASED,
+            keeps_request=True,
+            is_counted=False,
+        )
+        return self._take_away(step, ending)
 
     def lose_attempt(self, step: Step) -> JSONObject | None:
         """Take a step away from a worker whose lease ran out.
@@ -237,8 +266,15 @@ class Turn(TaskRow):
             error=error,
             keeps_request=True,
         )
-        self._end(step, step.claim_id, ending)
+        self._take_away(step, ending)
         return error
+
+    def _take_away(self, step: Step, ending: Ending) -> bool:
+        claim_id = step.claim_id
+        if claim_id is None or not self._end(step, claim_id, ending):
+            return False
+        slots.free(claim_id)
+        return True
 
     def _end(self, step: Step, claim_id: UUID, ending: Ending) -> bool:
         states.STEP.require(Step.Status.RUNNING, ending.status)
@@ -288,9 +324,9 @@ class Turn(TaskRow):
 
     def advance(self) -> int:
         """Make ready what can run now, and return how many steps that are."""
-        step_ids = sorted(
-            row[0] for row in self.rows(statements.READY_STEPS, task=self.task.pk)
-        )
+        has_begun = self.task.started_at is not None
+        values = {"task": self.task.pk, "has_begun": has_begun}
+        step_ids = sorted(row[0] for row in self.rows(statements.READY_STEPS, **values))
         if step_ids:
             self.event("step.ready", step_ids=step_ids)
         return len(step_ids)
@@ -400,7 +436,9 @@ class Turn(TaskRow):
             task=self.task.pk,
             sources=states.STEP.before(Step.Status.CANCELLED),
         )
-        step_ids, nano, tokens = row or (None, 0, 0)
+        step_ids, nano, tokens, claim_ids = row or (None, 0, 0, None)
+        if claim_ids:
+            slots.free(*claim_ids)
         if step_ids:
             self.hold(nano=-int(nano), tokens=-int(tokens))
             self.event("step.cancelled", step_ids=step_ids)

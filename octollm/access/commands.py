@@ -1,4 +1,4 @@
-"""``octollm keys``: make, list and revoke API keys."""
+"""``octollm keys`` and ``octollm owners``: who may use the system, and how much."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from octollm.access import DEFAULT_OWNER
+from octollm.access.owner_commands import owners
 from octollm.joining import DataDir, ExitCode, join_with_django
 
 if TYPE_CHECKING:  # the models need Django, which a command sets up when it runs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # the models need Django, which a command sets up when it run
 app = typer.Typer()
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(owners, name="owners")
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
