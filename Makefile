@@ -21,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov bench bench-planner eval-planner lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos bench bench-planner eval-planner lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -66,6 +66,9 @@ cov: setup-dev ## tests with branch coverage; HTML in htmlcov/
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage html -q
 	$(BIN)/coverage report
+
+chaos: setup-dev ## kill everything at random under load; show that nothing is lost or done twice
+	$(BIN)/python -m tests.chaos.run $(ARGS)
 
 bench: setup-dev ## print engine CPU per task and hand-off latency
 	$(BIN)/python -m tests.load.bench $(ARGS)
