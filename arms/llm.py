@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
 from arms.contract import ArmServices
-from arms.providers import Provider, dearest_price, providers_for
+from arms.providers import PURPOSES, Provider, dearest_price, providers_for
 from arms.questions import Message, Question, make_question
 from octollm.errors import (
     ModelError,
@@ -25,7 +26,14 @@ from octollm.errors import (
 )
 from octollm.types import JSONValue
 
-__all__ = ["Message", "complete", "dearest_price", "identity", "is_configured"]
+__all__ = [
+    "Message",
+    "complete",
+    "dearest_price",
+    "identity",
+    "is_configured",
+    "load_client",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +47,15 @@ def is_configured(purpose: str = "planning") -> bool:
         return bool(providers_for(purpose))
     except ModelMisconfiguredError:
         return True
+
+
+def load_client() -> None:
+    """Load the client library, before the first call would wait for it.
+
+    It takes most of a second in which hardly another thread of the process runs.
+    """
+    if any(is_configured(purpose) for purpose in PURPOSES):
+        import_module("arms.clients")
 
 
 def identity(purpose: str) -> str:

@@ -59,6 +59,10 @@ STEP_DURATION = Histogram(
 CLAIMS = Counter(
     "octollm_claims_total", "Attempts to claim a step, by how they ended.", ["outcome"]
 )
+WORKER_STALLS = Counter(
+    "octollm_worker_stalls_total",
+    "Times that no thread of a worker ran for longer than it renews its leases.",
+)
 LLM_TOKENS = Counter(
     "octollm_llm_tokens_total",
     "Tokens of model calls; direction is input or output.",

@@ -18,6 +18,10 @@ from octollm.rows import RowReader
 from tasks_app.models import Step, Task
 from tasks_app.turn import Claim, Turn
 
+# What this code understands of a step's row. A change that older workers would get
+# wrong writes a higher version, and they leave such steps to newer ones.
+STEP_VERSION = 1
+
 # The task comes whole: whoever works on the step reads its goal and context.
 _STEPS = RowReader(Step, without=("output", "evidence", "error"))
 _TASKS = RowReader(Task)
@@ -25,6 +29,7 @@ _BEST = f"""
 SELECT {_STEPS.columns("s")}, {_TASKS.columns("t")}
 FROM steps s JOIN tasks t ON t.id = s.task_id
 WHERE s.status = 'ready' AND s.queue = ANY(%s) AND s.run_after <= clock_timestamp()
+  AND s.version <= {STEP_VERSION}
 ORDER BY s.priority_rank, s.owner_rank, s.id
 LIMIT 1 FOR NO KEY UPDATE OF t SKIP LOCKED
 """  # noqa: S608  # names of our own models
@@ -66,7 +71,10 @@ def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
 def has_ready(queues: Sequence[str]) -> bool:
     """Whether a step is ready and due, claimed by nobody."""
     return Step.objects.filter(
-        status=Step.Status.READY, queue__in=queues, run_after__lte=Now()
+        status=Step.Status.READY,
+        queue__in=queues,
+        run_after__lte=Now(),
+        version__lte=STEP_VERSION,
     ).exists()
 
 

@@ -20,6 +20,7 @@ class WorkerMiddleware(dramatiq.Middleware):
 
         tether.hold()
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
+        this_worker().heed_signals()
         this_worker().start(queues=queues, threads=worker.worker_threads)
 
     def before_worker_shutdown(

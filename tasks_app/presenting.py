@@ -12,6 +12,8 @@ from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.planning import to_usd
+from tasks_app.receipts import cancellation_of
 
 
 def forbids_pii(task: Task) -> bool:
@@ -65,10 +67,11 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
 
 def present_task_with_result(task: Task, result: TaskResult | None) -> JSONObject:
     """Return the public shape of a task with its latest result."""
-    if result is None:
-        return present_task(task, confidence=None) | {"result": None}
-    shown = present_task(task, confidence=result.confidence)
-    return shown | {"result": present_result_data(task, result)}
+    shown = present_task(task, confidence=result.confidence if result else None)
+    return shown | {
+        "cancellation": _cancellation(task),
+        "result": present_result_data(task, result) if result else None,
+    }
 
 
 def present_result(task: Task, result: TaskResult) -> JSONObject:
@@ -131,6 +134,28 @@ def links_of(task: Task) -> dict[str, JSONValue]:
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
 
 
+def _cancellation(task: Task) -> JSONValue:
+    receipt = cancellation_of(task)
+    if receipt is None:
+        return None
+    before_nano, before_tokens = task.cancel_spent_nano, task.cancel_spent_tokens
+    return {
+        "state": receipt.state,
+        "requested_at": _iso(receipt.requested_at),
+        "aborted_at": _iso(receipt.aborted_at),
+        "settled_at": _iso(receipt.settled_at),
+        "calls_in_flight": receipt.calls,
+        "spent_before": _amount(before_nano, before_tokens),
+        "spent_after": _amount(
+            task.spent_nano - before_nano, task.spent_tokens - before_tokens
+        ),
+    }
+
+
+def _amount(nano: int, tokens: int) -> JSONObject:
+    return {"cost_usd": f"{to_usd(nano):.9f}", "tokens": tokens}
+
+
 def _step(step: Step) -> JSONObject:
     return {
         "step_id": step.step_id,
@@ -164,10 +189,12 @@ def _number(confidence: Decimal | float | None) -> float | None:
 
 
 def _seconds(task: Task) -> float:
-    if task.started_at is None:
-        return 0.0
-    end = task.finished_at or datetime.now(UTC)
-    return round(max(0.0, (end - task.started_at).total_seconds()), 3)
+    """Return how long the task's clock has run; it stands while it waits for a yes."""
+    running_s = 0.0
+    if task.clock_started_at is not None:
+        end = task.finished_at or datetime.now(UTC)
+        running_s = (end - task.clock_started_at).total_seconds()
+    return round(task.elapsed_s + max(0.0, running_s), 3)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -67,7 +67,11 @@ def _take_back(turn: Turn) -> None:
 def stop_overdue_tasks() -> int:
     """End tasks past their deadline or too long in the queue; return how many."""
     queue_ttl = timedelta(seconds=settings.OCTOLLM_QUEUE_TTL_S)
-    late = Task.objects.filter(status=Task.Status.PROCESSING, deadline_at__lt=Now())
+    late = Task.objects.filter(
+        status=Task.Status.PROCESSING,
+        deadline_at__lt=Now(),
+        clock_stopped_at__isnull=True,
+    )
     stale = Task.objects.filter(
         status=Task.Status.PENDING, created_at__lt=Now() - queue_ttl
     )

@@ -348,11 +348,16 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     links = serializers.DictField(child=serializers.CharField())
 
 
-class SpentSerializer(serializers.Serializer[Any]):
-    """What a task used so far."""
+class AmountSerializer(serializers.Serializer[Any]):
+    """Dollars and tokens."""
 
     cost_usd = serializers.DecimalField(max_digits=18, decimal_places=9)
     tokens = serializers.IntegerField()
+
+
+class SpentSerializer(AmountSerializer):
+    """What a task used so far."""
+
     seconds = serializers.FloatField()
 
 
@@ -393,9 +398,25 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     links = serializers.DictField(child=serializers.CharField())
 
 
+class CancellationSerializer(serializers.Serializer[Any]):
+    """The receipt of a cancellation."""
+
+    state = serializers.ChoiceField(
+        choices=["requested", "aborted", "settled"],
+        help_text="aborted: nothing runs any more; settled: each call is booked.",
+    )
+    requested_at = serializers.DateTimeField()
+    aborted_at = serializers.DateTimeField(allow_null=True)
+    settled_at = serializers.DateTimeField(allow_null=True)
+    calls_in_flight = serializers.IntegerField()
+    spent_before = AmountSerializer()
+    spent_after = AmountSerializer()
+
+
 class TaskSerializer(TaskSummarySerializer):
     """A task with its latest result."""
 
+    cancellation = CancellationSerializer(allow_null=True)
     result = serializers.DictField(allow_null=True)
 
 

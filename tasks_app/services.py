@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -136,6 +137,11 @@ def cancel_task(owner: Owner, task_id: UUID) -> None:
     with task_turn(task_id) as turn:
         turn.require_open()
         turn.event("task.cancel_requested")
+        turn.set(
+            cancel_requested_at=datetime.now(UTC),
+            cancel_spent_nano=turn.task.spent_nano,
+            cancel_spent_tokens=turn.task.spent_tokens,
+        )
         close_cancelled(turn)
 
 

@@ -117,7 +117,7 @@ SELECT step_id, nano, tokens FROM skipped ORDER BY step_id
 CANCEL_STEPS = """
 WITH old AS (
     SELECT id, claim_id, envelope_nano, envelope_tokens FROM steps
-    WHERE task_id = %(task)s AND status IN ('waiting', 'ready', 'running')
+    WHERE task_id = %(task)s AND status = ANY(%(sources)s)
 ), s AS (
     UPDATE steps SET status = 'cancelled', claim_id = NULL, lease_until = NULL,
                      finished_at = clock_timestamp(),
@@ -132,6 +132,42 @@ SELECT array_agg(s.step_id ORDER BY s.step_id),
        (SELECT COALESCE(sum(envelope_nano), 0) FROM old),
        (SELECT COALESCE(sum(envelope_tokens), 0) FROM old)
 FROM s
+"""
+
+# What the next plan version does without; the caller refuses if something runs.
+SUPERSEDE_STEPS = """
+WITH old AS (
+    SELECT id, envelope_nano, envelope_tokens FROM steps
+    WHERE task_id = %(task)s AND kind <> 'plan' AND status = ANY(%(sources)s)
+    AND id <> ALL(%(kept)s)
+), s AS (
+    UPDATE steps SET status = 'superseded', envelope_nano = 0, envelope_tokens = 0
+    FROM old WHERE steps.id = old.id
+    RETURNING steps.step_id
+)
+SELECT array_agg(s.step_id ORDER BY s.step_id),
+       (SELECT COALESCE(sum(envelope_nano), 0) FROM old),
+       (SELECT COALESCE(sum(envelope_tokens), 0) FROM old)
+FROM s
+"""
+
+# A new run takes steps up again that ended without an output. A request whose outcome
+# nobody knows keeps its id, so that its arm can answer from its store.
+REOPEN_STEPS = """
+UPDATE steps SET status = 'waiting', attempt_count = 0, error = NULL,
+                 finished_at = NULL, run_after = clock_timestamp(),
+                 envelope_nano = held.nano, envelope_tokens = held.tokens
+FROM (SELECT unnest(%(ids)s::uuid[]) AS id, unnest(%(nanos)s::bigint[]) AS nano,
+             unnest(%(tokens)s::bigint[]) AS tokens) held
+WHERE steps.id = held.id AND steps.task_id = %(task)s
+AND steps.status = ANY(%(sources)s)
+RETURNING steps.step_id, held.nano, held.tokens
+"""
+
+# A record that came after its claim was lost: refused, and noted where it belongs.
+NOTE_LATE = """
+UPDATE attempts SET late_at = COALESCE(late_at, clock_timestamp())
+WHERE claim_id = %(claim_id)s AND outcome <> 'running'
 """
 
 _FLUSH = """

@@ -6,12 +6,10 @@ row is the one mutex; the lock order is task, then steps. No network inside.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -23,11 +21,20 @@ from octollm.errors import IllegalStateError
 from octollm.ids import new_id
 from octollm.rows import RowReader
 from octollm.types import JSONObject
-from tasks_app import chain, statements
-from tasks_app.models import Attempt, Plan, Step, Task, TaskEvent, TaskResult, Verdict
+from tasks_app import statements, states
+from tasks_app.claim import Claim, Ending
+from tasks_app.models import (
+    Approval,
+    Attempt,
+    Plan,
+    Step,
+    Task,
+    TaskResult,
+    Verdict,
+)
+from tasks_app.task_row import Stage, Status, TaskRow
 
-Status: TypeAlias = Task.Status
-Stage: TypeAlias = Task.Stage
+__all__ = ["Claim", "Ending", "Turn", "open_task", "task_turn"]
 
 # What a turn needs of a task; what it never needs may be large.
 TASKS = RowReader(
@@ -42,64 +49,6 @@ _LOCK = (
     "FOR NO KEY UPDATE"
 )
 PRIORITY_RANKS = {"critical": 0, "high": 1, "medium": 2, "low": 3}
-
-# Every legal change of a task's status by the machine; the rest is refused.
-LEGAL = {
-    (Status.PENDING, Status.PROCESSING),
-    (Status.PENDING, Status.FAILED),
-    (Status.PENDING, Status.CANCELLED),
-    (Status.PROCESSING, Status.COMPLETED),
-    (Status.PROCESSING, Status.FAILED),
-    (Status.PROCESSING, Status.CANCELLED),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A worker's hold on a step, fenced by ``claim_id``.
-
-    ``request_id`` belongs to the invocation and outlives a lost claim; unless
-    ``is_new_request`` an attempt before used it. ``step`` and ``task`` are as they
-    were at the claim.
-    """
-
-    claim_id: UUID
-    request_id: UUID
-    is_new_request: bool
-    attempt: int
-    worker: str
-    run: int
-    deadline_at: datetime
-    step: Step = field(compare=False)
-    task: Task = field(compare=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How an attempt ended, and what that makes of its step.
-
-    Attributes:
-        status: the step's new status; ``ready`` for a retry.
-        outcome: the attempt's.
-        delay_s: how long a retry waits.
-        keeps_request: the invocation's outcome is unknown, so its id stays.
-        is_counted: whether it counts against the limit of attempts.
-    """
-
-    status: str
-    outcome: str
-    output: JSONObject | None = None
-    evidence: Sequence[JSONObject] = ()
-    confidence: float | None = None
-    confidence_reason: str = ""
-    taint: tuple[str, ...] = ()
-    error: JSONObject | None = None
-    log: str = ""
-    instance: str = ""
-    reason: str = ""
-    delay_s: float = 0.0
-    keeps_request: bool = False
-    is_counted: bool = True
 
 
 @contextmanager
@@ -141,76 +90,8 @@ def open_task(task: Task) -> None:
         turn.flush()
 
 
-class Turn:
+class Turn(TaskRow):
     """One locked change to one task; ``flush`` writes what was gathered."""
-
-    def __init__(self, task: Task) -> None:
-        """Take a task whose row is locked, or new in this transaction."""
-        self.task = task
-        self._events: list[TaskEvent] = []
-        self._changed: dict[str, Any] = {}
-
-    # The task -----------------------------------------------------------------
-    def event(self, type_: str, **data: Any) -> None:
-        """Add an event to the chain, with the next number."""
-        task, at = self.task, datetime.now(UTC)
-        task.event_seq += 1
-        task.event_head = chain.sign(
-            task.event_head,
-            task_id=task.pk,
-            seq=task.event_seq,
-            type_=type_,
-            at=at,
-            data=data,
-        )
-        self._events.append(
-            TaskEvent(
-                task_id=task.pk,
-                seq=task.event_seq,
-                type=type_,
-                at=at,
-                data=data,
-                mac=task.event_head,
-            )
-        )
-
-    def set(self, **fields: Any) -> None:
-        """Change columns of the task that are not its status."""
-        for name, value in fields.items():
-            setattr(self.task, name, value)
-            self._changed[name] = value
-
-    def _move(self, status: Status, stage: Stage) -> None:
-        if status != self.task.status:
-            if (self.task.status, status) not in LEGAL:
-                raise IllegalStateError(
-                    f"A task that is {self.task.status} cannot become {status}."
-                )
-            self.set(status=status)
-        self.set(stage=stage)
-
-    def require_open(self) -> None:
-        """Refuse to go on with a task that has ended.
-
-        Raises:
-            IllegalStateError: it has.
-        """
-        if self.task.is_terminal:
-            raise IllegalStateError(f"The task is {self.task.status} already.")
-
-    def hold(self, *, nano: int, tokens: int) -> None:
-        """Add to what is held, or give back when negative."""
-        self.set(
-            held_nano=self.task.held_nano + nano,
-            held_tokens=self.task.held_tokens + tokens,
-        )
-
-    def spend(self, *, nano: int, tokens: int) -> None:
-        """Add to what was spent."""
-        self.set(
-            spent_nano=self.task.spent_nano + nano,
-            spent_tokens=self.task.spent_tokens + tokens,
-        )
 
     # Steps --------------------------------------------------------------------
     def add_steps(self, steps: Sequence[Step]) -> None:
@@ -238,24 +119,37 @@ class Turn:
         plan: Plan,
         steps: Sequence[Step],
         *,
+        kept: Sequence[UUID] = (),
         grants: JSONObject | None = None,
+        approval: Approval | None = None,
         is_run: bool = True,
     ) -> None:
         """Record a plan version and its steps; execution begins if they are to run.
 
-        ``grants`` are what the plan uses; those of the first one are the task's.
+        With ``approval`` nothing runs until a person has said yes to it.
+
+        ``kept`` are steps of the version before that stay, in their order; the others
+        are superseded. ``grants`` are what the plan uses; those of the first one are
+        the task's.
+
+        Raises:
+            IllegalStateError: a step that is not kept runs.
         """
         if not is_run:
             for step in steps:
                 step.status = Step.Status.SKIPPED
+        if self.task.plan_version:
+            self._supersede(kept)
         plan.task_id = self.task.pk
         plan.version = self.task.plan_version + 1
-        plan.step_ids = [step.pk for step in steps]
+        plan.run = self.task.run
+        plan.grants = grants or {}
+        plan.step_ids = [*kept, *(step.pk for step in steps)]
         self.add_steps(steps)
         plan.save(force_insert=True)
         if plan.version == 1:
-            self.set(grants=grants or {})
-        self.set(plan_version=plan.version, stage=Stage.EXECUTING)
+            self.set(grants=plan.grants)
+        self.set(plan_version=plan.version)
         self.event(
             "plan.made",
             version=plan.version,
@@ -263,12 +157,33 @@ class Turn:
             steps=[step.step_id for step in steps],
             estimated_cost=str(plan.total_estimated_cost),
             estimated_time=plan.total_estimated_time,
+            **({"reason": plan.reason} if plan.version > 1 else {}),
         )
+        if approval is None:
+            self.move(Status(self.task.status), Stage.EXECUTING)
+        else:
+            self._await_approval(approval)
+
+    def _supersede(self, kept: Sequence[UUID]) -> None:
+        """Take the steps that are not kept out of the plan, with their envelopes."""
+        row = self.row(
+            statements.SUPERSEDE_STEPS,
+            task=self.task.pk,
+            kept=list(kept),
+            sources=states.STEP.before(Step.Status.SUPERSEDED),
+        )
+        step_ids, nano, tokens = row or (None, 0, 0)
+        running = Step.objects.filter(task_id=self.task.pk, status=Step.Status.RUNNING)
+        if running.exclude(pk__in=kept).exists():
+            raise IllegalStateError("A step is under way; the plan cannot change now.")
+        if step_ids:
+            self.hold(nano=-int(nano), tokens=-int(tokens))
+            self.event("step.superseded", step_ids=step_ids)
 
     def start_step(self, step: Step, *, worker: str) -> Claim | None:
         """Claim a ready step for a worker; nothing when it is ready no more."""
         claim_id, fresh_id = new_id(), new_id()
-        row = self._row(
+        row = self.row(
             statements.START_STEP,
             step=step.pk,
             claim_id=claim_id,
@@ -281,9 +196,9 @@ class Turn:
         attempt, request_id, now = row
         if self.task.started_at is None:
             limit = timedelta(seconds=self.task.max_time_seconds)
-            self.set(started_at=now, deadline_at=now + limit)
+            self.set(started_at=now, deadline_at=now + limit, clock_started_at=now)
         stage = {"plan": Stage.PLANNING, "judge": Stage.JUDGING}
-        self._move(Status.PROCESSING, stage.get(step.kind, Stage.EXECUTING))
+        self.move(Status.PROCESSING, stage.get(step.kind, Stage.EXECUTING))
         self.event("step.started", step_id=step.step_id, attempt=attempt)
         deadline_at = self.task.deadline_at
         assert deadline_at is not None  # noqa: S101  # set above
@@ -307,8 +222,8 @@ class Turn:
         """Take a step away from a worker whose lease ran out.
 
         It becomes ready again under the same request id, since nobody knows how far
-        the invocation got; after the last attempt it is dead, and the error that
-        says so is returned.
+        the invocation got; after the last attempt it is dead, still with that id, for
+        the run that may try it again, and the error that says so is returned.
         """
         if step.claim_id is None:
             return None
@@ -320,21 +235,41 @@ class Turn:
             status=Step.Status.DEAD if error else Step.Status.READY,
             outcome=Attempt.Outcome.LOST,
             error=error,
-            keeps_request=error is None,
+            keeps_request=True,
         )
         self._end(step, step.claim_id, ending)
         return error
 
     def _end(self, step: Step, claim_id: UUID, ending: Ending) -> bool:
+        states.STEP.require(Step.Status.RUNNING, ending.status)
+        states.ATTEMPT.require(Attempt.Outcome.RUNNING, ending.outcome)
+        row = self._write_ending(step, claim_id, ending)
+        if row is None:
+            self.execute(statements.NOTE_LATE, claim_id=claim_id)
+            metrics.CLAIMS.labels("late").inc()
+            return False
+        metrics.CLAIMS.labels(ending.outcome).inc()
+        if ending.is_final:
+            metrics.STEPS.labels(step.arm, ending.status).inc()
+            self.hold(nano=-row[0], tokens=-row[1])
+        self.event(
+            f"step.{ending.status if ending.is_final else ending.outcome}",
+            step_id=step.step_id,
+            **({"error": ending.error["code"]} if ending.error else {}),
+        )
+        return True
+
+    def _write_ending(
+        self, step: Step, claim_id: UUID, ending: Ending
+    ) -> tuple[Any, ...] | None:
         error = ending.error or {}
-        is_final = ending.status != Step.Status.READY
-        row = self._row(
+        return self.row(
             statements.END_ATTEMPT,
             step=step.pk,
             claim_id=claim_id,
             status=ending.status,
             outcome=ending.outcome,
-            is_final=is_final,
+            is_final=ending.is_final,
             delay=timedelta(seconds=ending.delay_s),
             keeps_request=ending.keeps_request,
             uncounted=0 if ending.is_counted else 1,
@@ -350,24 +285,11 @@ class Turn:
             instance=ending.instance,
             reason=ending.reason,
         )
-        if row is None:
-            metrics.CLAIMS.labels("late").inc()
-            return False
-        metrics.CLAIMS.labels(ending.outcome).inc()
-        if is_final:
-            metrics.STEPS.labels(step.arm, ending.status).inc()
-            self.hold(nano=-row[0], tokens=-row[1])
-        self.event(
-            f"step.{ending.status if is_final else ending.outcome}",
-            step_id=step.step_id,
-            **({"error": error["code"]} if error else {}),
-        )
-        return True
 
     def advance(self) -> int:
         """Make ready what can run now, and return how many steps that are."""
         step_ids = sorted(
-            row[0] for row in self._rows(statements.READY_STEPS, task=self.task.pk)
+            row[0] for row in self.rows(statements.READY_STEPS, task=self.task.pk)
         )
         if step_ids:
             self.event("step.ready", step_ids=step_ids)
@@ -375,14 +297,61 @@ class Turn:
 
     def skip_dependants(self) -> None:
         """Skip what depends on a step that will never be done."""
-        rows = self._rows(statements.SKIP_STEPS, task=self.task.pk)
+        rows = self.rows(statements.SKIP_STEPS, task=self.task.pk)
         if rows:
             self.hold(
                 nano=-sum(row[1] for row in rows), tokens=-sum(row[2] for row in rows)
             )
             self.event("step.skipped", step_ids=[row[0] for row in rows])
 
-    # The end ------------------------------------------------------------------
+    # Approval -----------------------------------------------------------------
+    def _await_approval(self, approval: Approval) -> None:
+        """Let nothing run, and no clock, until a person has decided."""
+        self.move(Status(self.task.status), Stage.AWAITING_APPROVAL)
+        self.stop_clock()
+        approval.task_id = self.task.pk
+        approval.plan_version = self.task.plan_version
+        approval.save(force_insert=True)
+        self.event(
+            "approval.requested",
+            version=approval.plan_version,
+            reason=approval.reason,
+            expires_at=approval.expires_at.isoformat(),
+        )
+
+    def end_approval(
+        self,
+        approval: Approval,
+        state: Approval.State,
+        *,
+        by: str = "",
+        comment: str = "",
+    ) -> None:
+        """Record the answer; after a yes the clock runs again and steps may start.
+
+        The comment is stored concealed, and not in the event.
+
+        Raises:
+            IllegalStateError: it was answered before.
+        """
+        if approval.state != Approval.State.PENDING:
+            raise IllegalStateError(f"The plan was {approval.state} already.")
+        approval.state, approval.decided_by = state, by[:200]
+        approval.comment, approval.decided_at = comment, datetime.now(UTC)
+        approval.save(force_update=True)
+        self.event(f"approval.{state}", version=approval.plan_version, by=by)
+        if state == Approval.State.APPROVED:
+            self.move(Status(self.task.status), Stage.EXECUTING)
+            self.start_clock()
+
+    # The end, and another run ---------------------------------------------------
+    def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Keep what was found on this plan version; a finding that is there stays."""
+        for verdict in verdicts:
+            verdict.task_id, verdict.run = self.task.pk, self.task.run
+            verdict.plan_version = self.task.plan_version
+        Verdict.objects.bulk_create(verdicts, ignore_conflicts=True)
+
     def close(
         self,
         status: Status,
@@ -399,24 +368,25 @@ class Turn:
             IllegalStateError: it has ended before.
         """
         self.require_open()
-        row = self._row(statements.CANCEL_STEPS, task=self.task.pk)
-        step_ids, nano, tokens = row or (None, 0, 0)
-        if step_ids:
-            self.hold(nano=-int(nano), tokens=-int(tokens))
-            self.event("step.cancelled", step_ids=step_ids)
-        self._move(status, Stage.DONE)
-        self.set(finished_at=datetime.now(UTC), stop_reason=stop_reason, error=error)
-        version = self.task.plan_version
-        for verdict in verdicts:
-            verdict.task_id, verdict.run = self.task.pk, self.task.run
-            verdict.plan_version = version
-        Verdict.objects.bulk_create(verdicts)
+        self._cancel_steps()
+        if self.task.stage == Stage.AWAITING_APPROVAL:
+            self._withdraw_approval()
+        self.move(status, Stage.DONE)
+        now = datetime.now(UTC)
+        self.count_time(now)
+        self.set(
+            finished_at=now,
+            clock_stopped_at=None,
+            stop_reason=stop_reason,
+            error=error,
+        )
+        self.record_verdicts(verdicts)
         TaskResult(
             task_id=self.task.pk,
             result_data=result,
             confidence=None if confidence is None else round(confidence, 2),
             run=self.task.run,
-            plan_version=version,
+            plan_version=self.task.plan_version,
         ).save(force_insert=True)
         self.event(
             f"task.{status}",
@@ -424,41 +394,60 @@ class Turn:
             **({"error": error["code"]} if error else {}),
         )
 
-    # Writing ------------------------------------------------------------------
-    def flush(self) -> None:
-        """Write the gathered columns and events in one statement, if there are any."""
-        if not (self._events or self._changed):
-            return
-        columns = self._changed | {
-            "event_seq": self.task.event_seq,
-            "event_head": self.task.event_head,
-        }
-        values: dict[str, Any] = {
-            name: Jsonb(value) if isinstance(value, dict) else value
-            for name, value in columns.items()
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(
-                statements.flush(tuple(columns)),
-                {**values, **self._event_columns(), "task": self.task.pk},
+    def _cancel_steps(self) -> None:
+        row = self.row(
+            statements.CANCEL_STEPS,
+            task=self.task.pk,
+            sources=states.STEP.before(Step.Status.CANCELLED),
+        )
+        step_ids, nano, tokens = row or (None, 0, 0)
+        if step_ids:
+            self.hold(nano=-int(nano), tokens=-int(tokens))
+            self.event("step.cancelled", step_ids=step_ids)
+
+    def _withdraw_approval(self) -> None:
+        pending = Approval.objects.filter(
+            task_id=self.task.pk, state=Approval.State.PENDING
+        )
+        for approval in pending:
+            self.end_approval(approval, Approval.State.WITHDRAWN)
+
+    def reopen(self, *, reason: str) -> None:
+        """Begin another run of a task that failed, with a clock of its own.
+
+        Its dollars and tokens are those of all runs together. The caller makes steps
+        wait again, or adds one that plans.
+
+        Raises:
+            IllegalStateError: the task is in another state than ``failed``.
+        """
+        now, run = datetime.now(UTC), self.task.run + 1
+        states.TASK.require(self.task.status, Status.PROCESSING)
+        self.move(Status.PROCESSING, Stage.EXECUTING)
+        self.set(
+            run=run,
+            replan_count=0,
+            started_at=self.task.started_at or now,
+            deadline_at=now + timedelta(seconds=self.task.max_time_seconds),
+            clock_started_at=now,
+            finished_at=None,
+            stop_reason="",
+            error=None,
+        )
+        self.event("task.reopened", run=run, reason=reason)
+
+    def reopen_steps(self, steps: Sequence[Step]) -> None:
+        """Let steps wait again that ended without an output, with these envelopes."""
+        rows = self.rows(
+            statements.REOPEN_STEPS,
+            task=self.task.pk,
+            ids=[step.pk for step in steps],
+            nanos=[step.envelope_nano for step in steps],
+            tokens=[step.envelope_tokens for step in steps],
+            sources=states.STEP.before(Step.Status.WAITING),
+        )
+        if rows:
+            self.hold(
+                nano=sum(row[1] for row in rows), tokens=sum(row[2] for row in rows)
             )
-        self._events, self._changed = [], {}
-
-    def _event_columns(self) -> dict[str, list[Any]]:
-        return {
-            "seqs": [event.seq for event in self._events],
-            "types": [event.type for event in self._events],
-            "ats": [event.at for event in self._events],
-            "datas": [json.dumps(event.data) for event in self._events],
-            "macs": [event.mac for event in self._events],
-        }
-
-    @staticmethod
-    def _rows(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return cast(list[tuple[Any, ...]], cursor.fetchall())
-
-    def _row(self, sql: str, **parameters: Any) -> tuple[Any, ...] | None:
-        rows = self._rows(sql, **parameters)
-        return rows[0] if rows else None
+            self.event("step.reopened", step_ids=sorted(row[0] for row in rows))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
+from types import FrameType
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
-from arms import health
+from arms import health, llm
+from octollm import metrics
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
 from reflex import screening
@@ -38,8 +43,10 @@ class ThisWorker:
         self._queues: list[str] = []
         self._thread_count = 0
         self._stopping = threading.Event()
+        self._hurrying = threading.Event()
         self._left = threading.Event()
         self._duties: list[threading.Thread] = []
+        self._beat_at = math.inf
 
     @property
     def is_stopping(self) -> bool:
@@ -52,6 +59,27 @@ class ThisWorker:
         self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
+
+    def heed_signals(self) -> None:
+        """Stop claiming at the first SIGTERM, give back what runs at the second.
+
+        Dramatiq notices the first within a second and ends the process at the second,
+        with all that it holds; here that is left to a third.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        handler = signal.getsignal(signal.SIGTERM)
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            is_first, is_second = not self.is_stopping, not self._hurrying.is_set()
+            self._stopping.set()
+            if not is_first and is_second:
+                self._hurrying.set()
+                held_claims.stop_all()
+            elif callable(handler):
+                handler(number, frame)
+
+        signal.signal(signal.SIGTERM, on_signal)
 
     def stop(self) -> None:
         """Claim nothing more; after half of the bound stop what still runs."""
@@ -71,14 +99,35 @@ class ThisWorker:
         Worker.objects.filter(pk=self.id).delete()
 
     def _beat(self) -> None:
+        self._notice_a_stall()
         held_claims.renew()
         known = Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
         if not known:
             self._announce()
 
+    def _notice_a_stall(self) -> None:
+        """Tell of time in which no thread of this process ran.
+
+        A call that keeps the interpreter's lock, a paused process, a machine that
+        sleeps: leases ran out meanwhile, and others may have the steps. What was lost
+        is stopped before its work is renewed or goes on.
+        """
+        now = time.monotonic()
+        stood_s = now - self._beat_at - settings.OCTOLLM_LEASE_RENEW_S
+        self._beat_at = now
+        if stood_s < settings.OCTOLLM_LEASE_RENEW_S:
+            return
+        metrics.WORKER_STALLS.inc()
+        lost = held_claims.stop_lost()
+        logger.warning(
+            "the worker stood still",
+            extra={"seconds": round(stood_s, 1), "lost_claims": lost},
+        )
+
     def _announce(self) -> None:
-        # Compiles the rules, before the first step would wait for it.
+        # Compiles the rules, loads libraries: the first step would wait for it.
         screening.is_ready()
+        llm.load_client()
         health.register_arms()
         Worker.objects.create(
             id=self.id,

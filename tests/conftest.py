@@ -9,7 +9,7 @@ import pytest
 from django.test.utils import setup_databases, teardown_databases
 
 from octollm.resilience import breakers
-from tests import leaks
+from tests import figures, leaks
 from tests.engines import TestEngines, running_engines
 
 
@@ -50,3 +50,11 @@ def django_db_setup(
     yield
     with django_db_blocker.unblock():
         teardown_databases(databases, verbosity=0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured on the way; none of it is a bound."""
+    if figures.seen():
+        terminalreporter.section("figures")
+        for line in figures.seen():
+            terminalreporter.line(line)

@@ -6,6 +6,7 @@ and what it did is seen in the file system: one file per execution.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -54,6 +55,7 @@ class GateArm:
             _capability("fail", "Fails for good."),
             _capability("flake", "Fails until it has been tried `times` times."),
             _capability("crash", "Raises what an arm should not."),
+            _capability("freeze", "Keeps the interpreter's lock for `seconds`."),
             _capability("die", "Kills the process it runs in."),
             _capability("hang", "Never ends by itself."),
         ),
@@ -77,6 +79,9 @@ class GateArm:
             raise ArmUnavailableError("Not now.", arm_name="gate")
         if request.capability == "wait":
             _wait(request, services)
+        if request.capability == "freeze" and request.attempt == 1:
+            # Through PyDLL: unlike CDLL it does not let go of the lock.
+            ctypes.PyDLL(None).sleep(int(str(request.input["seconds"])))
         return ArmReply(
             output={
                 "value": request.input.get("value"),

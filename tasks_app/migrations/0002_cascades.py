@@ -38,11 +38,13 @@ ADD = (
 )
 
 
-def operation(child: str, column: str, parent: str) -> migrations.RunSQL:
+def operation(
+    child: str, column: str, parent: str, action: str = "ON DELETE CASCADE"
+) -> migrations.RunSQL:
     """Replace one foreign key by one that cascades; back to one that defers."""
     names = {"child": child, "column": column, "parent": parent}
     return migrations.RunSQL(
-        [DROP.format(**names), ADD.format(**names, action="ON DELETE CASCADE")],
+        [DROP.format(**names), ADD.format(**names, action=action)],
         [
             DROP.format(**names),
             ADD.format(**names, action="DEFERRABLE INITIALLY DEFERRED"),

@@ -1,11 +1,13 @@
 """The rows of a task's life. Import them from here."""
 
+from tasks_app.models.approvals import Approval
 from tasks_app.models.charges import Charge
 from tasks_app.models.steps import Attempt, Plan, Step
 from tasks_app.models.tasks import NANO_PER_USD, Task, TaskEvent, TaskResult, Verdict
 
 __all__ = [
     "NANO_PER_USD",
+    "Approval",
     "Attempt",
     "Charge",
     "Plan",

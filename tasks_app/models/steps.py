@@ -28,6 +28,10 @@ class Plan(models.Model):
     )
     version = models.IntegerField()
     source = models.CharField()
+    # Why there is this version, and in which run it was made.
+    reason = models.CharField(default="first", db_default="first")
+    run = models.IntegerField(default=1, db_default=1)
+    grants = models.JSONField(default=dict, db_default={})
     recipe = models.CharField(default="", blank=True)
     model = models.CharField(default="", blank=True)
     prompt_version = models.CharField(default="", blank=True)
@@ -104,6 +108,8 @@ class Step(models.Model):
     estimated_time_p90 = models.FloatField(default=0.0, db_default=0.0)
     status = models.CharField(choices=Status, default=Status.WAITING)
     queue = models.CharField(default="default", db_default="default")
+    # What a worker must understand to run it; see claims.STEP_VERSION.
+    version = models.SmallIntegerField(default=1, db_default=1)
     priority_rank = models.SmallIntegerField()
     owner_rank = models.IntegerField(default=0, db_default=0)
     run_after = models.DateTimeField(db_default=Now())
@@ -228,6 +234,8 @@ class Attempt(models.Model):
     error_code = models.CharField(default="", db_default="", blank=True)
     error_message = models.CharField(default="", db_default="", blank=True)
     log = models.TextField(default="", db_default="", blank=True)
+    # When its worker came back after the claim was lost: the record was refused.
+    late_at = models.DateTimeField(null=True)
 
     class Meta:
         """Newest last."""

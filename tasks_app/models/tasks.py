@@ -20,6 +20,18 @@ class Task(models.Model):
     The columns up to ``updated_at`` are the handed-over ones. Every text in them is
     concealed: personal data stands as placeholders whose values the vault holds.
     Only ``turn.py`` writes a row that exists.
+
+    Attributes:
+        approval: ``never``, ``always`` or ``above:`` and dollars.
+        run: counts the lives between terminal states, from 1.
+        replan_count: plan versions that this run's judge asked for.
+        deadline_at: of this run; it moves by as long as the clock stands.
+        elapsed_s: seconds that the clock has run, but for the stretch since
+            ``clock_started_at``.
+        clock_stopped_at: since when it stands; nothing ends by its deadline then.
+        cancel_requested_at: when the caller cancelled, with what was spent by then.
+        forked_from: the task that this one repeats with a change, up to the step
+            ``forked_step``.
     """
 
     class Status(models.TextChoices):
@@ -91,6 +103,19 @@ class Task(models.Model):
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})
     plan_only = models.BooleanField(default=False, db_default=False)
+    approval = models.CharField(default="never", db_default="never")
+    # The clock: what earlier stretches took, and since when it runs or stands.
+    elapsed_s = models.FloatField(default=0.0, db_default=0.0)
+    clock_started_at = models.DateTimeField(null=True, blank=True)
+    clock_stopped_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_spent_nano = models.BigIntegerField(default=0, db_default=0)
+    cancel_spent_tokens = models.BigIntegerField(default=0, db_default=0)
+    replan_count = models.IntegerField(default=0, db_default=0)
+    forked_from = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="forks"
+    )
+    forked_step = models.CharField(default="", db_default="", blank=True)
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)

@@ -306,6 +306,7 @@ class TestReading:
             *("acceptance_criteria", "budget", "spent", "confidence", "result"),
             *("error", "stop_reason", "plan_only", "run", "plan_version"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
+            "cancellation",
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",
