@@ -1,4 +1,4 @@
-"""An arm for tests: answers at once or after `seconds`, fails, hangs, or waits for a file.
+"""An arm for tests: answers at once or in `takes` seconds, fails, hangs, waits for a file.
 
 It runs inside real worker processes, so what it is told comes with the step's input
 and what it did is seen in the file system: one file per execution.
@@ -64,7 +64,7 @@ class GateArm:
     def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
         """Do what the capability says."""
         started = time.time()
-        _take(float(str(request.input.get("seconds") or 0)), services)
+        _take(float(str(request.input.get("takes") or 0)), services)
         if request.capability == "hang":
             _take(float("inf"), services)
         if request.capability == "fail":

@@ -73,6 +73,13 @@ class Member:
         """Whether it answers, as far as `tick` saw."""
         return self.process is not None and self.down_since is None
 
+    @property
+    def pids(self) -> frozenset[int]:
+        """Its process and what that started."""
+        if self.process is None:
+            return frozenset()
+        return frozenset({self.process.pid, *descendants(self.process.pid)})
+
     def start(self) -> None:
         """Start the process without waiting for it."""
         self.back_at = None
@@ -145,7 +152,7 @@ class Fleet:
         self._place = place
         self._engines = [Member(place.postgres), Member(place.valkey)]
         self._web = Member(_web(environment, port=port, logs=logs))
-        self._workers = [
+        self.workers = [
             Member(_worker(environment, name=f"worker-{number}", logs=logs))
             for number in range(1, workers + 1)
         ]
@@ -153,12 +160,12 @@ class Fleet:
     @property
     def members(self) -> dict[str, Member]:
         """All of them by name, engines first."""
-        everyone = [*self._engines, self._web, *self._workers]
+        everyone = [*self._engines, self._web, *self.workers]
         return {member.service.name: member for member in everyone}
 
     @contextlib.contextmanager
-    def engines_running(self) -> Iterator[None]:
-        """Have the engines run; at the end nothing of all that was started does."""
+    def running(self) -> Iterator[None]:
+        """Have the engines run; at the end nothing that was started runs any more."""
         adopt_orphans()
         try:
             for member in self._engines:
@@ -170,7 +177,7 @@ class Fleet:
 
     def start_programs(self) -> None:
         """Start the web server and the workers, and wait until they are there."""
-        for member in (self._web, *self._workers):
+        for member in (self._web, *self.workers):
             member.start()
         self.settle(within_s=60)
         for member in self.members.values():
@@ -210,7 +217,7 @@ class Fleet:
 
     # The kinds ------------------------------------------------------------------
     def _strike_worker(self, strike: Strike) -> tuple[str, Iterable[int]]:
-        return self._kill(self._workers, strike)
+        return self._kill(self.workers, strike)
 
     def _strike_web(self, strike: Strike) -> tuple[str, Iterable[int]]:
         return self._kill([self._web], strike)
@@ -230,9 +237,7 @@ class Fleet:
 
     def _strike_backend(self, strike: Strike) -> tuple[str, Iterable[int]]:
         postmaster = self.members["postgres"].process
-        if postmaster is None:
-            return "", ()
-        found = descendants(postmaster.pid).items()
+        found = descendants(postmaster.pid).items() if postmaster else ()
         ours = sorted(pid for pid, line in found if "postgres: octollm" in line)
         if not ours:
             return "", ()
@@ -242,10 +247,10 @@ class Fleet:
         return "postgres", (pid,)
 
     def _strike_pause(self, strike: Strike) -> tuple[str, Iterable[int]]:
-        member = _chosen(self._workers, strike)
+        member = _chosen(self.workers, strike)
         if member is None or member.process is None:
             return "", ()
-        pids = descendants(member.process.pid)
+        pids = member.pids
         member.pause(down_s=strike.down_s)
         return member.service.name, pids
 
@@ -253,12 +258,12 @@ class Fleet:
         member = _chosen(among, strike)
         if member is None or member.process is None:
             return "", ()
-        pids = {member.process.pid, *descendants(member.process.pid)}
+        pids = member.pids
         member.kill(down_s=strike.down_s)
         return member.service.name, pids
 
     def _end(self) -> None:
-        for member in (self._web, *self._workers):
+        for member in (self._web, *self.workers):
             if member.process is not None:
                 kill_group(member.process)
         for member in reversed(self._engines):

@@ -29,10 +29,12 @@ from tasks_app.models import (
 )
 
 OPEN_STEPS = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
-ENDED_STEPS = ("done", "failed", "dead", "skipped", "cancelled")
+ENDED_STEPS = ("done", "failed", "dead", "skipped", "cancelled", "superseded")
 BOOKED = (Charge.State.SETTLED, Charge.State.PRESUMED)
 # What may still come after a task's end: calls that were under way are settled.
 LATE_EVENTS = "charge."
+ENDS = tuple(f"task.{status}" for status in Task.TERMINAL)
+REOPENED = "task.reopened"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,43 +84,47 @@ def none_is_stuck(task_ids: Collection[UUID]) -> Finding:
     return _finding("no task is stuck", task_ids, broken)
 
 
-def ends_once(task_ids: Collection[UUID]) -> Finding:
-    """After the event that ends a task nothing comes but settlements."""
+def ends_are_final(task_ids: Collection[UUID]) -> Finding:
+    """After the event that ends a task nothing comes but settlements and a new run."""
     events = _events(task_ids)
-    broken: list[str] = []
-    checked = 0
-    for task in _tasks(task_ids).filter(status__in=Task.TERMINAL):
-        checked += 1
-        types = [event.type for event in events[task.pk]]
-        last = f"task.{task.status}"
-        ends = [t for t in types if t.removeprefix("task.") in Task.TERMINAL]
-        if ends != [last]:
-            broken.append(f"task {task.pk} is {task.status}, its events say {ends}")
-            continue
-        late = [t for t in types[types.index(last) + 1 :] if LATE_EVENTS not in t]
-        if late:
-            broken.append(f"task {task.pk}: {late} came after {last}")
-    return _finding("every end is final", checked, broken)
+    ended = _tasks(task_ids).filter(status__in=Task.TERMINAL)
+    broken = [
+        f"task {task.pk}: {said}"
+        for task in ended
+        for said in _end_faults(task, [event.type for event in events[task.pk]])
+    ]
+    return _finding("every end is final", len(ended), broken)
+
+
+def _end_faults(task: Task, types: Collection[str]) -> Iterator[str]:
+    end = ""
+    for type_ in types:
+        if type_ == REOPENED and end == "task.failed":
+            end = ""
+        elif end and not type_.startswith(LATE_EVENTS):
+            yield f"{type_} came after {end}"
+        elif type_ in ENDS:
+            end = type_
+    if end != f"task.{task.status}":
+        yield f"it is {task.status}, its last end is {end or 'none'}"
 
 
 def results_are_whole(task_ids: Collection[UUID]) -> Finding:
-    """An ended task has one result a run, and a verdict on every criterion."""
+    """An ended task has a result of each run, and a verdict on every criterion."""
     ended = _tasks(task_ids).filter(status__in=Task.TERMINAL)
-    results = Counter(
-        TaskResult.objects.filter(task__in=ended).values_list("task", "run")
-    )
+    results = Counter(TaskResult.objects.filter(task__in=ended).values_list("task"))
     verdicts = Counter(
         Verdict.objects.filter(task__in=ended, kind="criterion").values_list(
-            "task", "run"
+            "task", "run", "plan_version"
         )
     )
     broken = []
     for task in ended:
-        key = (task.pk, task.run)
-        if results[key] != 1:
-            broken.append(f"task {task.pk} has {results[key]} results")
-        if verdicts[key] != len(task.acceptance_criteria):
-            broken.append(f"task {task.pk} has {verdicts[key]} verdicts")
+        if results[(task.pk,)] != task.run:
+            broken.append(f"task {task.pk} has {results[(task.pk,)]} results")
+        found = verdicts[(task.pk, task.run, task.plan_version)]
+        if found != len(task.acceptance_criteria):
+            broken.append(f"task {task.pk} has {found} verdicts")
     return _finding("every end has its result and verdicts", len(ended), broken)
 
 
@@ -247,7 +253,7 @@ def chains_verify(task_ids: Collection[UUID]) -> Finding:
 CHECKS: tuple[Callable[[Collection[UUID]], Finding], ...] = (
     none_is_lost,
     none_is_stuck,
-    ends_once,
+    ends_are_final,
     results_are_whole,
     steps_are_done_once,
     steps_wait,
@@ -266,9 +272,10 @@ def _life_after_death(events: Collection[TaskEvent]) -> Iterator[str]:
         what = event.type.removeprefix("step.")
         if what == event.type:
             continue
-        listed = event.data.get("step_ids") or [event.data.get("step_id")]
-        for step_id in listed:
-            if step_id in ended:
+        for step_id in event.data.get("step_ids") or [event.data.get("step_id")]:
+            if what == "reopened":
+                ended.pop(step_id, None)
+            elif step_id in ended and what != "superseded":
                 yield f"{event.type} of {step_id} came after {ended[step_id]}"
             elif what in ENDED_STEPS:
                 ended[step_id] = event.type

@@ -156,7 +156,7 @@ def _steps(shape: Shape, oddity: str, random: Random) -> list[dict[str, Any]]:
             "depends_on": list(parents),
             "input": {
                 "value": [name, *({"$from": f"steps.{p}.value"} for p in parents)],
-                "seconds": round(_seconds(random), 2),
+                "takes": round(_seconds(random), 2),
                 **({"times": 1} if name == odd and oddity == "flaky" else {}),
             },
         }

@@ -58,15 +58,16 @@ def recoveries_of(blow: Blow) -> list[Recovery]:
         ]
 
 
+def p95(values: Sequence[float]) -> float:
+    """Return the 95th of each hundred values, by the nearest rank: of 20 the 19th."""
+    return sorted(values)[-(-95 * len(values) // 100) - 1]
+
+
 def percentiles(seconds: Sequence[float]) -> str:
-    """Say how values are spread: the middle, the 95th of a hundred, the largest."""
+    """Say how values are spread: the middle, the 95th of each hundred, the largest."""
     if not seconds:
         return "none"
-    # The nearest rank: of 20 values the 19th.
-    ordered = sorted(seconds)
-    p95 = ordered[min(len(ordered) - 1, -(-95 * len(ordered) // 100) - 1)]
-    middle = statistics.median(ordered)
     return (
-        f"p50 {middle:.2f} s, p95 {p95:.2f} s, max {ordered[-1]:.2f} s "
-        f"({len(ordered)} of them)"
+        f"p50 {statistics.median(seconds):.2f} s, p95 {p95(seconds):.2f} s, "
+        f"max {max(seconds):.2f} s ({len(seconds)} of them)"
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.chaos.callers import Told
 from tests.chaos.fleet import Blow
@@ -57,9 +61,19 @@ def render(outcome: Outcome) -> str:
         _strikes(outcome),
         _tasks(outcome),
         _recovery(outcome),
-        _invariants(outcome.findings),
+        invariants(outcome.findings),
     )
     return "\n".join(line for section in sections for line in (*section, ""))
+
+
+def command(module: str, options: argparse.Namespace) -> str:
+    """Return the command that makes the same run again."""
+    arguments = [
+        f"--{name}={value}"
+        for name, value in vars(options).items()
+        if name not in ("report", "logs")
+    ]
+    return shlex.join([Path(sys.executable).name, "-m", module, *arguments])
 
 
 def _head(outcome: Outcome) -> Iterator[str]:
@@ -116,7 +130,8 @@ def _recovery(outcome: Outcome) -> Iterator[str]:
         yield f"- {name} was away for {percentiles(away)}"
 
 
-def _invariants(findings: Sequence[Finding]) -> Iterator[str]:
+def invariants(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each invariant, and below it what breaks it."""
     yield "## Invariants"
     yield ""
     for finding in findings:

@@ -12,11 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
@@ -26,22 +23,18 @@ import django
 def main() -> int:
     """Run, print and write the report; return the exit code."""
     options = _options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
     django.setup()
     from tests.chaos.report import render
     from tests.chaos.scene import play
+    from tests.chaos.stage import stop_in_order
 
+    stop_in_order()
     outcome = play(options, say=lambda text: print(text, file=sys.stderr, flush=True))
     text = render(outcome)
     print(text)
     if options.report:
         options.report.write_text(text)
     return 0 if outcome.holds else 1
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 def _options() -> argparse.Namespace:

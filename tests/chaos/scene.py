@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
-from django.test.utils import setup_databases
 
-from octollm.access.keys import create_key
-from octollm.embedded.up import free_port
 from tasks_app.models import Charge, Task
 from tests.chaos.callers import Callers
 from tests.chaos.expectations import check_expectations, end_of
@@ -25,9 +19,9 @@ from tests.chaos.invariants import check_all
 from tests.chaos.model import ChaosModel
 from tests.chaos.plans import ChaosTask, make_tasks
 from tests.chaos.recoveries import recoveries_of
-from tests.chaos.report import Outcome
+from tests.chaos.report import Outcome, command
 from tests.chaos.schedule import make_schedule
-from tests.engines import engine_home
+from tests.chaos.stage import stage
 
 Say = Callable[[str], None]
 
@@ -56,26 +50,25 @@ CALM_S = 150.0
 def play(options: argparse.Namespace, *, say: Say) -> Outcome:
     """Start everything, let it run and be struck, wait for its end, and look at it."""
     with ExitStack() as stack:
-        place = stack.enter_context(engine_home())
         model = stack.enter_context(ChaosModel(seed=options.seed))
-        logs: Path = options.logs or place.home / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        fleet = Fleet(
-            place,
-            environment=place.engines.environment(**TIMES, **_model_settings(model)),
-            port=free_port("127.0.0.1", 0),
-            workers=options.workers,
-            logs=logs,
+        say("starting everything")
+        running = stack.enter_context(
+            stage(
+                environment={**TIMES, **_model_settings(model)},
+                workers=options.workers,
+                logs=options.logs,
+            )
         )
-        stack.enter_context(fleet.engines_running())
-        say("making the database")
-        setup_databases(verbosity=0, interactive=False)
-        stack.callback(connection.close)
         tasks = make_tasks(options.seed, options.tasks)
-        callers = _callers(options, tasks, port=fleet.port)
-        fleet.start_programs()
+        callers = Callers(
+            tasks,
+            seed=options.seed,
+            base_url=running.base_url,
+            token=running.token,
+            every_s=options.seconds / len(tasks),
+        )
         stack.callback(callers.stop)
-        scene = Scene(options, fleet=fleet, callers=callers, say=say)
+        scene = Scene(options, fleet=running.fleet, callers=callers, say=say)
         scene.run()
         return scene.outcome(tasks, model)
 
@@ -130,7 +123,7 @@ class Scene:
             tasks, told, seen=self._seen, marks=set(model.marks)
         )
         return Outcome(
-            command=_command(self._options),
+            command=command("tests.chaos.run", self._options),
             seed=self._options.seed,
             tasks=len(tasks),
             elapsed_s=self._elapsed_s,
@@ -197,19 +190,6 @@ class Scene:
             )
 
 
-def _callers(
-    options: argparse.Namespace, tasks: list[ChaosTask], *, port: int
-) -> Callers:
-    _, token = create_key(owner_name="chaos", name="chaos")
-    return Callers(
-        tasks,
-        seed=options.seed,
-        base_url=f"http://127.0.0.1:{port}",
-        token=token,
-        every_s=options.seconds / len(tasks),
-    )
-
-
 def _model_settings(model: ChaosModel) -> Mapping[str, str]:
     return {
         "OCTOLLM_LLM_BASE_URL": model.base_url,
@@ -217,13 +197,3 @@ def _model_settings(model: ChaosModel) -> Mapping[str, str]:
         "OCTOLLM_LLM_PRICE_INPUT": "1",
         "OCTOLLM_LLM_PRICE_OUTPUT": "2",
     }
-
-
-def _command(options: argparse.Namespace) -> str:
-    arguments = [
-        f"--{name}={value}"
-        for name, value in vars(options).items()
-        if name not in ("report", "logs")
-    ]
-    program = Path(sys.executable).name
-    return shlex.join([program, "-m", "tests.chaos.run", *arguments])
