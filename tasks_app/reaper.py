@@ -34,11 +34,12 @@ SETTLE_S = 60
 
 def tick(send_hints: Callable[[str, int], None]) -> None:
     """Do all duties once; ``send_hints`` takes a queue and a number of hints."""
-    take_back_lost_steps()
+    lost_count = take_back_lost_steps()
     stop_overdue_tasks()
     presume_lost_charges()
     forget_workers()
-    hint_again(send_hints)
+    # Nobody has hinted at what lost workers left ready.
+    hint_again(send_hints, after_s=0 if lost_count else settings.OCTOLLM_HINT_AFTER_S)
 
 
 def take_back_lost_steps() -> int:
@@ -111,9 +112,9 @@ def forget_workers() -> int:
     return Worker.objects.filter(heartbeat_at__lt=Now() - silent).delete()[0]
 
 
-def hint_again(send_hints: Callable[[str, int], None]) -> None:
-    """Send hints for steps that have been ready for a while: theirs may be lost."""
-    since = timedelta(seconds=settings.OCTOLLM_HINT_AFTER_S)
+def hint_again(send_hints: Callable[[str, int], None], *, after_s: float) -> None:
+    """Send hints for steps that have been ready for so long: theirs may be lost."""
+    since = timedelta(seconds=after_s)
     waiting = Step.objects.filter(
         status=Step.Status.READY, run_after__lt=Now() - since
     ).values_list("queue", flat=True)[:BATCH]
