@@ -126,7 +126,9 @@ class RegisteredArmAdmin(RegistryAdmin):
     """The catalogue with each arm's health."""
 
     icon: ClassVar[str] = "precision_manufacturing"
-    list_display = ["name", "version", "health", "abilities", "queue", "updated_at"]
+    list_display = [
+        *("name", "version", "health", "abilities", "has_store", "queue", "updated_at")
+    ]
     list_filter = ["queue", "instances__state"]
     search_fields = ["name", "description"]
 

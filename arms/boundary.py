@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from django.conf import settings
@@ -66,7 +66,7 @@ def call(
     scopes: Scopes,
     is_new: bool = False,
 ) -> ScreenedReply:
-    """Invoke an in-process arm once per request id and return its concealed reply.
+    """Invoke an arm once per request id and return its concealed reply.
 
     ``is_new`` says that nobody can have used the request id before.
 
@@ -80,6 +80,7 @@ def call(
     if stored is not None:
         return ScreenedReply(reply=stored[0], taint=stored[1], record=_nothing)
     services.stop.check()
+    services = replace(services, is_repeat=not is_new)
     shown = _revealed(request, arm.spec, scopes)
     reply = _checked(_execute(arm, shown, services, scopes), arm_name=arm.spec.name)
     screened = _screened(reply, scopes)

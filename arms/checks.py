@@ -1,4 +1,4 @@
-"""Mistakes in the settings of model providers, as Django system checks.
+"""Mistakes in the settings of model providers and arms, as Django system checks.
 
 No message repeats a value: some of them are keys.
 """
@@ -11,13 +11,27 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from arms import providers
+from arms import providers, registry, remote
 
 
 @checks.register
 def check_providers(**_: Any) -> list[checks.CheckMessage]:
     """Find providers that cannot be asked as they are set."""
     return [*_unreadable(), *_incomplete(), *_unused()]
+
+
+@checks.register
+def check_remote_arms(**_: Any) -> list[checks.CheckMessage]:
+    """Find arms elsewhere that cannot be asked as they are set."""
+    hint = "docs/arms.md shows how an arm elsewhere is named."
+    wrong = remote.problems()
+    if settings.OCTOLLM_REMOTE_ARMS:
+        local = [spec.name for spec in registry.local_catalogue()]
+        wrong += [
+            f"OCTOLLM_REMOTE_ARMS names “{name}”, which runs in process."
+            for name in filter(remote.is_named, local)
+        ]
+    return [checks.Error(problem, hint=hint, id="arms.E004") for problem in wrong]
 
 
 def _unreadable() -> Iterator[checks.CheckMessage]:

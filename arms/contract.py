@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 
+ANSWERED_FROM_STORE = "answered from its store"
+AT_LEAST_ONCE = "at least once on a crash"
+
 
 class StepBudget(BaseModel):
     """What one invocation may use at most; ``deadline_at`` is aware UTC."""
@@ -116,6 +119,8 @@ class ArmSpec:
         sees: PII types whose values the arm may be shown (``EMAIL``, ``PHONE``, …);
             secrets and card numbers belong to none.
         is_repeatable: whether running the same request twice does no harm.
+        has_store: whether a repeated request id is answered from what was done under
+            it; an arm in process has the table of executions.
         synonyms: other names that plans use for it.
         queue: which workers may run it, ``default`` or ``sandbox``.
     """
@@ -126,8 +131,14 @@ class ArmSpec:
     capabilities: tuple[Capability, ...]
     sees: frozenset[str] = frozenset()
     is_repeatable: bool = False
+    has_store: bool = True
     synonyms: tuple[str, ...] = ()
     queue: str = "default"
+
+    @property
+    def on_crash(self) -> str:
+        """What a crash of ours makes of an invocation that was under way."""
+        return ANSWERED_FROM_STORE if self.has_store else AT_LEAST_ONCE
 
     def capability(self, name: str) -> Capability | None:
         """Return the capability of that name, or nothing."""
@@ -242,15 +253,17 @@ class ArmServices:
         meter: where its model calls are charged.
         stop: deadline and cancel of the invocation; long work checks it.
         knowledge_scope: whose documents may be searched, or ``None`` for nobody's.
+        is_repeat: whether the request may have been sent before.
     """
 
     meter: Meter
     stop: StopToken
     knowledge_scope: UUID | None = None
+    is_repeat: bool = False
 
 
 class Arm(Protocol):
-    """An arm that runs in this process."""
+    """An arm that runs in this process, or the client of one that does not."""
 
     @property
     def spec(self) -> ArmSpec:

@@ -1,4 +1,4 @@
-"""Whether arms are well: a self-check in process, kept for the admin and the API."""
+"""Whether arms are well: a self-check or a probe, kept for the admin and the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from django.db.models.functions import Now
 
 from arms.contract import ArmSpec, Health
-from arms.registry import catalogue, get_arm
+from arms.registry import get_arm, local_catalogue
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.types import JSONObject, JSONValue
 
@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 # A self-check is real work; answers this old are good enough for a reader.
 FRESH_S = 10.0
 _checked: dict[str, tuple[float, datetime, Health]] = {}
-_lock = threading.Lock()
+# One per arm: an arm elsewhere that says nothing holds up no other.
+_locks: dict[str, threading.Lock] = {}
 
 
 def check(name: str) -> tuple[Health, datetime]:
-    """Return how an in-process arm is, and when it was last checked (aware UTC)."""
-    with _lock:
+    """Return how an arm is, and when it was last checked (aware UTC)."""
+    with _locks.setdefault(name, threading.Lock()):
         known = _checked.get(name)
         if known is not None and time.monotonic() - known[0] < FRESH_S:
             return known[2], known[1]
@@ -35,8 +36,8 @@ def check(name: str) -> tuple[Health, datetime]:
 
 
 def register_arms() -> None:
-    """Write the catalogue of this process to the registry's tables."""
-    for spec in catalogue():
+    """Write the arms of this process to the registry's tables."""
+    for spec in local_catalogue():
         RegisteredArm.objects.update_or_create(
             name=spec.name, defaults={**describe(spec), "updated_at": Now()}
         )
@@ -45,7 +46,7 @@ def register_arms() -> None:
 
 def check_arms() -> None:
     """Check every in-process arm and keep the outcome in its row."""
-    for spec in catalogue():
+    for spec in local_catalogue():
         health, checked_at = check(spec.name)
         state = ArmInstance.State
         ArmInstance.objects.filter(arm_id=spec.name, location="in-process").update(
@@ -66,6 +67,8 @@ def describe(spec: ArmSpec) -> JSONObject:
         ],
         "sees": list[JSONValue](sorted(spec.sees)),
         "is_repeatable": spec.is_repeatable,
+        "has_store": spec.has_store,
+        "synonyms": list[JSONValue](spec.synonyms),
         "queue": spec.queue,
     }
 

@@ -122,7 +122,7 @@ def uses_list() -> bool:
     return listed != []
 
 
-def _is_url(url: str) -> str:
+def plain_url(url: str) -> str:
     """Refuse what is no plain address; what else it may hold could be a secret."""
     try:
         parts = urlsplit(url)
@@ -136,7 +136,7 @@ def _is_url(url: str) -> str:
     return url
 
 
-def _is_key(key: str) -> str:
+def plain_key(key: str) -> str:
     """Refuse what cannot stand in a header."""
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError("is no key: only printable ASCII without spaces can be sent")
@@ -170,8 +170,8 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,49}$")
-    base_url: Annotated[str, AfterValidator(_is_url)]
-    api_key: Annotated[str, AfterValidator(_is_key)] = ""
+    base_url: Annotated[str, AfterValidator(plain_url)]
+    api_key: Annotated[str, AfterValidator(plain_key)] = ""
     api_key_env: str = ""
     api_key_file: str = ""
     model: _ModelName | None = None
@@ -201,10 +201,10 @@ class _Entry(BaseModel):
             key: str = settings.OCTOLLM_LLM_KEYS.get(self.api_key_env, "")
             if not key:
                 raise ValueError("api_key_env names a variable that is not set")
-            return _is_key(key.strip())
+            return plain_key(key.strip())
         if self.api_key_file:
             try:
-                return _is_key(Path(self.api_key_file).read_text().strip())
+                return plain_key(Path(self.api_key_file).read_text().strip())
             except (OSError, UnicodeDecodeError):
                 raise ValueError("api_key_file cannot be read") from None
         return self.api_key
@@ -236,7 +236,7 @@ def _read() -> tuple[list[Provider], list[str]]:
         try:
             found.append(_Entry.model_validate(entry).to_provider())
         except ValidationError as error:
-            wrong += [f"{where}, entry {place}: {each}" for each in _sentences(error)]
+            wrong += [f"{where}, entry {place}: {each}" for each in sentences(error)]
         except ValueError as error:
             wrong.append(f"{where}, entry {place}: {error}.")
     names = Counter(provider.name for provider in found)
@@ -260,7 +260,8 @@ def _entries() -> tuple[Any, str]:
     return [entry | {"api_key": settings.OCTOLLM_LLM_API_KEY.strip()}], "OCTOLLM_LLM_*"
 
 
-def _sentences(error: ValidationError) -> Iterator[str]:
+def sentences(error: ValidationError) -> Iterator[str]:
+    """Say what is wrong with a setting, never its value."""
     for each in error.errors(include_url=False, include_input=False):
         place = ".".join(map(str, each["loc"]))
         yield f"{place}: {each['msg']}." if place else f"{each['msg']}."

@@ -12,12 +12,14 @@ from django.conf import settings
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
+from arms import remote
 from arms.contract import Arm, ArmSpec
 from arms.registry_models import ArmInstance
 from octollm.errors import ArmUnavailableError
 
 logger = logging.getLogger(__name__)
 
+IN_PROCESS = "in-process"
 # How long a process takes an answer for the present.
 FRESH_S = 5.0
 # What was found longer ago says nothing any more: nobody looks after it.
@@ -32,6 +34,15 @@ def _arms() -> dict[str, Arm]:
 
 def catalogue() -> tuple[ArmSpec, ...]:
     """Return the catalogue entries of all arms, by name."""
+    elsewhere = [arm.spec for arm in remote.arms().values()]
+    if not elsewhere:
+        return local_catalogue()
+    by_name = {spec.name: spec for spec in (*elsewhere, *local_catalogue())}
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def local_catalogue() -> tuple[ArmSpec, ...]:
+    """Return the catalogue entries of the arms that run in this process, by name."""
     return tuple(arm.spec for arm in _arms().values())
 
 
@@ -39,12 +50,23 @@ def get_arm(name: str) -> Arm:
     """Return the arm of that name.
 
     Raises:
-        ArmUnavailableError: no arm of that name runs here.
+        ArmUnavailableError: there is none, or one elsewhere that nobody has reached.
     """
-    try:
-        return _arms()[name]
-    except KeyError:
-        raise ArmUnavailableError(f"No arm {name} runs here.", arm_name=name) from None
+    arm = _arms().get(name) or remote.arms().get(name)
+    if arm is None:
+        message = f"No arm {name} runs here."
+        if remote.is_named(name):
+            message = f"The arm {name} has not been reached yet."
+        raise ArmUnavailableError(message, arm_name=name)
+    return arm
+
+
+def location_of(name: str) -> str:
+    """Return where an arm is: its URL, ``in-process``, or nothing if it is unknown."""
+    if name in _arms():
+        return IN_PROCESS
+    arm = remote.arms().get(name)
+    return "" if arm is None else arm.place.url
 
 
 def away() -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from octollm.ids import new_id
 
 
 class RegisteredArm(models.Model):
-    """An arm's catalogue entry as the workers that run it announced it."""
+    """An arm's catalogue entry as the workers that run or reach it wrote it down."""
 
     name = models.CharField(primary_key=True, max_length=64)
     version = models.CharField()
@@ -18,6 +18,8 @@ class RegisteredArm(models.Model):
     capabilities = models.JSONField(default=list)
     sees = models.JSONField(default=list)
     is_repeatable = models.BooleanField(default=False)
+    has_store = models.BooleanField(default=True, db_default=True)
+    synonyms = models.JSONField(default=list, db_default=[])
     queue = models.CharField(default="default")
     updated_at = models.DateTimeField(db_default=Now())
 
@@ -34,7 +36,7 @@ class RegisteredArm(models.Model):
 
 
 class ArmInstance(models.Model):
-    """One place where an arm runs: here, inside the workers."""
+    """One place where an arm runs: inside the workers, or at an address."""
 
     class State(models.TextChoices):
         """What the last check said."""

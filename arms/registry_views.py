@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from arms import health
-from arms.contract import ArmSpec
-from arms.registry import catalogue
+from arms.contract import ANSWERED_FROM_STORE, AT_LEAST_ONCE, ArmSpec
+from arms.registry import IN_PROCESS, catalogue, location_of
 from arms.registry_models import ArmInstance
 from octollm.serializers import query_of
 from octollm.views import OpenView
@@ -47,6 +47,10 @@ class ArmSerializer(serializers.Serializer[Any]):
     capability_details = serializers.ListField(child=serializers.DictField())
     sees = serializers.ListField(child=serializers.CharField())
     is_repeatable = serializers.BooleanField()
+    on_crash = serializers.ChoiceField(
+        choices=[ANSWERED_FROM_STORE, AT_LEAST_ONCE],
+        help_text="What becomes of a call that a crash of ours cut off.",
+    )
     health = HealthSerializer()
     instances = InstanceSerializer(many=True)
 
@@ -114,6 +118,7 @@ def _spec(name: str) -> ArmSpec:
 def _present(spec: ArmSpec) -> dict[str, Any]:
     found, checked_at = health.check(spec.name)
     described = health.describe(spec)
+    is_here = location_of(spec.name) == IN_PROCESS
     return {
         "name": spec.name,
         "version": spec.version,
@@ -122,9 +127,10 @@ def _present(spec: ArmSpec) -> dict[str, Any]:
         "capability_details": described["capabilities"],
         "sees": described["sees"],
         "is_repeatable": spec.is_repeatable,
+        "on_crash": spec.on_crash,
         "health": {
             "state": "healthy" if found.is_healthy else "down",
-            "source": "self-check",
+            "source": "self-check" if is_here else "probe",
             "detail": found.detail,
             "checked_at": checked_at.isoformat(),
         },

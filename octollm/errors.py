@@ -243,11 +243,23 @@ class ArmError(OctoLLMError):
 
 
 class ArmUnavailableError(ArmError):
-    """No instance of the arm can be asked now."""
+    """No instance of the arm can be asked now.
+
+    Attributes:
+        is_unstarted: whether the invocation provably never started. Otherwise nobody
+            knows what came of it, and a retry asks for the same one.
+    """
 
     code = "arm_unavailable"
     http_status = 503
     is_transient = True
+
+    def __init__(
+        self, message: str = "", *, arm_name: str = "", is_unstarted: bool = False
+    ) -> None:
+        """Say what is known of the invocation."""
+        super().__init__(message, arm_name=arm_name)
+        self.is_unstarted = is_unstarted
 
 
 class ArmInputError(ArmError):

@@ -245,6 +245,9 @@ OCTOLLM_ARMS = [
     "arms.services.judge.arm.JudgeArm",
     *env.list("OCTOLLM_EXTRA_ARMS", []),
 ]
+# JSON: arms elsewhere, and the variables that its entries name by `token_env`.
+OCTOLLM_REMOTE_ARMS = json_or_none(env.str("OCTOLLM_REMOTE_ARMS", "") or "[]")
+OCTOLLM_REMOTE_ARM_TOKENS = named_variables(OCTOLLM_REMOTE_ARMS, "token_env")
 # JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
 OCTOLLM_PLAN_POLICY = env.str("OCTOLLM_PLAN_POLICY", "")
 

@@ -18,8 +18,10 @@ from django.conf import settings
 from arms import boundary
 from arms.contract import ArmReply, ArmRequest, ArmServices, StepBudget
 from arms.registry import get_arm
+from arms.routing import Route, route_of
 from octollm import metrics
 from octollm.errors import (
+    ArmUnavailableError,
     BudgetBusyError,
     BudgetExceededError,
     CallCancelledError,
@@ -131,7 +133,7 @@ def work(claim: Claim, stop: StopToken) -> Hints:
         claim, stop, dict(resolved) if isinstance(resolved, dict) else {}
     )
     taint = tuple(sorted({*screened.taint, *needed.taint}))
-    ending = _done_by_arm(screened.reply, taint=taint)
+    ending = _done_by_arm(claim, screened.reply, taint=taint)
     with task_turn(task.pk) as turn:
         screened.record()
         if not turn.end_attempt(claim, ending):
@@ -155,9 +157,10 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
             "constraints": list(task.constraints),
         },
     )
+    ending = _done_by_arm(claim, screened.reply)
     with task_turn(task.pk) as turn:
         screened.record()
-        if not turn.end_attempt(claim, _done_by_arm(screened.reply)):
+        if not turn.end_attempt(claim, ending):
             return _note_late(claim)
         close_judged(turn, draft, screened.reply.output, task=task)
     _log_outcome(claim, "done")
@@ -208,7 +211,10 @@ def _done(*, output: JSONObject) -> Ending:
     return Ending(status=Step.Status.DONE, outcome=Attempt.Outcome.DONE, output=output)
 
 
-def _done_by_arm(reply: ArmReply, *, taint: tuple[str, ...] = ()) -> Ending:
+def _done_by_arm(
+    claim: Claim, reply: ArmReply, *, taint: tuple[str, ...] = ()
+) -> Ending:
+    route = _route(claim)
     return Ending(
         status=Step.Status.DONE,
         outcome=Attempt.Outcome.DONE,
@@ -218,9 +224,13 @@ def _done_by_arm(reply: ArmReply, *, taint: tuple[str, ...] = ()) -> Ending:
         confidence_reason=reply.confidence_reason,
         taint=taint,
         log=reply.logs,
-        instance="in-process",
-        reason="the only instance",
+        instance=route.instance,
+        reason=route.reason,
     )
+
+
+def _route(claim: Claim) -> Route:
+    return route_of(claim.step.arm, is_repeat=not claim.is_new_request)
 
 
 # How a step can fail ----------------------------------------------------------------
@@ -230,7 +240,7 @@ def _record_failure(claim: Claim, error: OctoLLMError, *, is_transient: bool) ->
     if is_transient and not is_last:
         return _retry(claim, error)
     status = Step.Status.DEAD if is_transient else Step.Status.FAILED
-    ending = _failed(error, status=status)
+    ending = _failed(claim, error, status=status)
     with task_turn(claim.step.task_id) as turn:
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
@@ -253,13 +263,27 @@ def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
 
 
 def _retry(claim: Claim, error: OctoLLMError) -> Hints:
+    route = _route(claim)
     ending = Ending(
         status=Step.Status.READY,
         outcome=Attempt.Outcome.RETRY,
         delay_s=_retry_delay_s(claim, error),
         error=_details(error),
+        instance=route.instance,
+        reason=route.reason,
+        keeps_request=not _is_unstarted(claim, error),
     )
     return _put_back(claim, ending, code=error.code)
+
+
+def _is_unstarted(claim: Claim, error: OctoLLMError) -> bool:
+    """Tell whether the invocation provably never started, in no attempt.
+
+    Only then is the next try another one, under a new request id. After anything else,
+    also a bug of ours, the arm may have done the work.
+    """
+    is_unstarted = isinstance(error, ArmUnavailableError) and error.is_unstarted
+    return is_unstarted and claim.is_new_request
 
 
 def _retry_delay_s(claim: Claim, error: OctoLLMError) -> float:
@@ -314,7 +338,7 @@ def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
 
 def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
     """End the task with what there is: a limit was reached."""
-    ending = _failed(error, status=Step.Status.FAILED)
+    ending = _failed(claim, error, status=Step.Status.FAILED)
     with task_turn(claim.step.task_id) as turn:
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
@@ -323,8 +347,15 @@ def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
     return NOTHING
 
 
-def _failed(error: OctoLLMError, *, status: Step.Status) -> Ending:
-    return Ending(status=status, outcome=Attempt.Outcome.FAILED, error=_details(error))
+def _failed(claim: Claim, error: OctoLLMError, *, status: Step.Status) -> Ending:
+    route = _route(claim)
+    return Ending(
+        status=status,
+        outcome=Attempt.Outcome.FAILED,
+        error=_details(error),
+        instance=route.instance,
+        reason=route.reason,
+    )
 
 
 def _details(error: OctoLLMError) -> JSONObject:

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
-from arms import health, llm
+from arms import health, llm, remote
 from octollm import metrics
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
@@ -59,6 +59,8 @@ class ThisWorker:
         self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
+        if settings.OCTOLLM_REMOTE_ARMS:
+            self._every(remote.LOOK_S, remote.refresh)
 
     def heed_signals(self) -> None:
         """Stop claiming at the first SIGTERM, give back what runs at the second.

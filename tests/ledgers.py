@@ -69,10 +69,12 @@ def make_services(
     *,
     timeout_s: float = 20.0,
     knowledge_scope: UUID | None = None,
+    is_repeat: bool = False,
 ) -> ArmServices:
     """Return services with a ledger in memory and a fresh clock."""
     return ArmServices(
         meter=meter or MemoryMeter(),
         stop=StopToken(timeout_s),
         knowledge_scope=knowledge_scope,
+        is_repeat=is_repeat,
     )

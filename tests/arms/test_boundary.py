@@ -174,6 +174,27 @@ def test_same_request_id_is_answered_from_the_store():
     assert first.reply == second.reply
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_arm_is_told_whether_the_request_may_be_known(is_new):
+    scope, _ = concealed({"value": 1})
+    told: list[bool] = []
+
+    class Listener(Recorder):
+        def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
+            told.append(services.is_repeat)
+            return super().execute(request, services)
+
+    boundary.call(
+        request_of(scope, "x"),
+        arm=Listener(echo),
+        services=ArmServices(meter=NoMeter(), stop=StopToken(60)),
+        scopes=Scopes(task=scope, knowledge=new_id()),
+        is_new=is_new,
+    )
+
+    assert told == [not is_new]
+
+
 def test_store_holds_no_value():
     scope, document = concealed({"value": EMAIL})
     call(

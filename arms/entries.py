@@ -1,0 +1,100 @@
+"""What an arm elsewhere says of itself, made the same value as one of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from arms.contract import ArmSpec, Capability
+from octollm.errors import ArmError
+from octollm.types import JSONObject
+
+MAX_CAPABILITIES = 100
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+
+_Name = Annotated[str, Field(pattern=NAME)]
+_Text = Annotated[str, Field(max_length=2_000)]
+
+
+def _is_schema(schema: JSONObject) -> JSONObject:
+    # Imported here: it takes a while, and most processes read no entry.
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except (SchemaError, RecursionError):
+        # Without the cause, which quotes all of it.
+        raise ValueError("is no JSON schema") from None
+    return schema
+
+
+_Schema = Annotated[JSONObject, AfterValidator(_is_schema)]
+
+
+class _Capability(BaseModel):
+    name: _Name
+    description: _Text
+    input_schema: _Schema
+    output_schema: _Schema
+    cost_usd: Decimal = Field(default=Decimal(0), ge=0, le=1_000)
+    seconds: float = Field(default=1.0, ge=0, le=86_400)
+    synonyms: tuple[_Name, ...] = ()
+    uses: tuple[_Name, ...] = ()
+
+
+class Entry(BaseModel):
+    """An arm's catalogue entry as JSON; what it does not know is passed over."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    name: _Name
+    version: str = Field(max_length=100)
+    description: _Text
+    capabilities: tuple[_Capability, ...] = Field(
+        min_length=1, max_length=MAX_CAPABILITIES
+    )
+    sees: frozenset[Annotated[str, Field(pattern=r"^[A-Z][A-Z_]{0,63}$")]] = frozenset()
+    is_repeatable: bool = False
+    # Who does not speak of a store has none.
+    has_store: bool = False
+    synonyms: tuple[_Name, ...] = ()
+    queue: str = Field(default="default", pattern="^(default|sandbox)$")
+
+    def to_spec(self, *, may_see: Iterable[str]) -> ArmSpec:
+        """Return the catalogue's value; the arm sees what it wants and we allow."""
+        kept = {name: getattr(self, name) for name in _SAME}
+        return ArmSpec(
+            **kept,
+            capabilities=tuple(
+                Capability(**dict(capability)) for capability in self.capabilities
+            ),
+            sees=self.sees & frozenset(may_see),
+        )
+
+
+_SAME = (
+    *("name", "version", "description", "is_repeatable", "has_store"),
+    *("synonyms", "queue"),
+)
+
+
+def read_entry(text: bytes, *, name: str) -> Entry:
+    """Return the entry that an arm sent.
+
+    Raises:
+        ArmError: it is none, or that of an arm of another name.
+    """
+    try:
+        entry = Entry.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "all of it"
+        message = f"The entry of the arm {name} cannot be read: {place}: {first['msg']}"
+        raise ArmError(message, arm_name=name) from None
+    if entry.name != name:
+        message = f"At the address of the arm {name} is one named {entry.name}."
+        raise ArmError(message, arm_name=name)
+    return entry
