@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
+from tasks_app import repair_commands
 
 app = typer.Typer()
+app.add_typer(repair_commands.app)
 
 
 @app.command()

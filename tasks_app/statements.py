@@ -170,6 +170,29 @@ UPDATE attempts SET late_at = COALESCE(late_at, clock_timestamp())
 WHERE claim_id = %(claim_id)s AND outcome <> 'running'
 """
 
+END_ORPHANS = """
+UPDATE attempts SET outcome = 'lost', finished_at = clock_timestamp()
+FROM steps s
+WHERE s.id = attempts.step_id AND s.task_id = %(task)s
+AND attempts.outcome = ANY(%(sources)s)
+AND s.claim_id IS DISTINCT FROM attempts.claim_id
+"""
+
+# What the rows of a task say is held and spent: nano-dollars and tokens of each.
+SUMS = """
+SELECT e.nano + c.nano, e.tokens + c.tokens, c.spent_nano, c.spent_tokens FROM (
+    SELECT COALESCE(sum(envelope_nano), 0) AS nano,
+           COALESCE(sum(envelope_tokens), 0) AS tokens
+    FROM steps WHERE task_id = %(task)s
+) e, (
+    SELECT COALESCE(sum(held_nano) FILTER (WHERE state = 'held'), 0) AS nano,
+           COALESCE(sum(held_tokens) FILTER (WHERE state = 'held'), 0) AS tokens,
+           COALESCE(sum(settled_nano), 0) AS spent_nano,
+           COALESCE(sum(input_tokens + output_tokens), 0) AS spent_tokens
+    FROM charges WHERE task_id = %(task)s
+) c
+"""
+
 _FLUSH = """
 WITH e AS (
     INSERT INTO task_events (task_id, seq, type, at, data, mac)

@@ -368,7 +368,7 @@ class Turn(TaskRow):
             IllegalStateError: it has ended before.
         """
         self.require_open()
-        self._cancel_steps()
+        self.cancel_steps()
         if self.task.stage == Stage.AWAITING_APPROVAL:
             self._withdraw_approval()
         self.move(status, Stage.DONE)
@@ -394,7 +394,8 @@ class Turn(TaskRow):
             **({"error": error["code"]} if error else {}),
         )
 
-    def _cancel_steps(self) -> None:
+    def cancel_steps(self) -> None:
+        """End what is open; what it held goes back."""
         row = self.row(
             statements.CANCEL_STEPS,
             task=self.task.pk,
@@ -411,6 +412,23 @@ class Turn(TaskRow):
         )
         for approval in pending:
             self.end_approval(approval, Approval.State.WITHDRAWN)
+
+    def end_orphans(self) -> None:
+        """End attempts that no step is claimed for, as lost."""
+        self.execute(
+            statements.END_ORPHANS,
+            task=self.task.pk,
+            sources=states.ATTEMPT.before(Attempt.Outcome.LOST),
+        )
+
+    def sum_up(self) -> None:
+        """Set what is spent and held to the sums of the rows; tell the difference."""
+        names = ("held_nano", "held_tokens", "spent_nano", "spent_tokens")
+        sums = self.row(statements.SUMS, task=self.task.pk) or (0, 0, 0, 0)
+        found = dict(zip(names, map(int, sums), strict=True))
+        differences = {k: v - getattr(self.task, k) for k, v in found.items()}
+        self.set(**found)
+        self.event("ledger.repaired", **differences)
 
     def reopen(self, *, reason: str) -> None:
         """Begin another run of a task that failed, with a clock of its own.

@@ -12,7 +12,7 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from octollm.resilience.deadline import StopToken
-from tasks_app.claims import HeldClaims, claim_next, has_ready
+from tasks_app.claims import STEP_VERSION, HeldClaims, claim_next, has_ready
 from tasks_app.models import Attempt, Step, Task
 from tasks_app.turn import task_turn
 from tests.builders import (
@@ -89,6 +89,13 @@ class TestOrder:
 
         assert claim_next(DEFAULT, worker="w") is None
         assert claim_next(("sandbox",), worker="w") is not None
+
+    def test_step_of_a_newer_version_is_left_to_newer_workers(self):
+        task = make_task()
+        Step.objects.filter(task=task).update(version=STEP_VERSION + 1)
+
+        assert claim_next(DEFAULT, worker="old") is None
+        assert not has_ready(DEFAULT)
 
     def test_step_is_left_until_its_retry_is_due(self):
         task = make_task()
