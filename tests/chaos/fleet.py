@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,7 +134,7 @@ class Member:
 
 
 class Fleet:
-    """The engines, a web server and workers."""
+    """The engines, arms elsewhere, a web server and workers."""
 
     def __init__(
         self,
@@ -143,6 +143,7 @@ class Fleet:
         environment: Mapping[str, str],
         port: int,
         workers: int,
+        arms: Sequence[Program],
         logs: Path,
     ) -> None:
         """Take the places; nothing is started yet."""
@@ -151,6 +152,7 @@ class Fleet:
         self.blows: list[Blow] = []
         self._place = place
         self._engines = [Member(place.postgres), Member(place.valkey)]
+        self._arms = [Member(arm) for arm in arms]
         self._web = Member(_web(environment, port=port, logs=logs))
         self.workers = [
             Member(_worker(environment, name=f"worker-{number}", logs=logs))
@@ -160,7 +162,7 @@ class Fleet:
     @property
     def members(self) -> dict[str, Member]:
         """All of them by name, engines first."""
-        everyone = [*self._engines, self._web, *self.workers]
+        everyone = [*self._engines, *self._arms, self._web, *self.workers]
         return {member.service.name: member for member in everyone}
 
     @contextlib.contextmanager
@@ -177,7 +179,7 @@ class Fleet:
 
     def start_programs(self) -> None:
         """Start the web server and the workers, and wait until they are there."""
-        for member in (self._web, *self.workers):
+        for member in (*self._arms, self._web, *self.workers):
             member.start()
         self.settle(within_s=60)
         for member in self.members.values():
@@ -225,6 +227,9 @@ class Fleet:
     def _strike_postgres(self, strike: Strike) -> tuple[str, Iterable[int]]:
         return self._kill([self.members["postgres"]], strike)
 
+    def _strike_arm(self, strike: Strike) -> tuple[str, Iterable[int]]:
+        return self._kill(self._arms[:1], strike)
+
     def _strike_valkey(self, strike: Strike) -> tuple[str, Iterable[int]]:
         return self._kill([self.members["valkey"]], strike)
 
@@ -263,7 +268,7 @@ class Fleet:
         return member.service.name, pids
 
     def _end(self) -> None:
-        for member in (self._web, *self.workers):
+        for member in (self._web, *self.workers, *self._arms):
             if member.process is not None:
                 kill_group(member.process)
         for member in reversed(self._engines):

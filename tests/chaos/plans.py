@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from tasks_app.models import Task
+from tests.arm_server import PASSING
 
 # Of each hundred tasks so many have this in them; the rest meets nothing of its own.
 ODDITIES: Mapping[str, int] = {
@@ -30,6 +31,12 @@ _CAPABILITIES = {
     "hanging": "hang",
     "deadly": "die",
 }
+# Who does the steps: in the worker's process; elsewhere, with a store of executions;
+# elsewhere without one, which may do its work twice.
+ARMS: Mapping[str, int] = {"gate": 45, "remote": 45, "forgetful": 10}
+# What the first call of a step meets at an arm elsewhere, and in how many of them.
+FAULTS = (*PASSING, "die_before", "die_after")
+FAULTY_SHARE = 0.25
 # Long enough that no task is saved by its deadline from being stuck.
 PATIENT_S = 900
 HANGING_S = 12
@@ -151,17 +158,33 @@ def _steps(shape: Shape, oddity: str, random: Random) -> list[dict[str, Any]]:
         {
             "step_id": name,
             "description": f"Step {name}",
-            "arm": "gate",
-            "capability": _CAPABILITIES[oddity] if name == odd else "echo",
             "depends_on": list(parents),
-            "input": {
-                "value": [name, *({"$from": f"steps.{p}.value"} for p in parents)],
-                "takes": round(_seconds(random), 2),
-                **({"times": 1} if name == odd and oddity == "flaky" else {}),
-            },
+            **_work(
+                [name, *({"$from": f"steps.{p}.value"} for p in parents)],
+                random,
+                oddity=oddity if name == odd else "",
+            ),
         }
         for name, parents in shape.items()
     ]
+
+
+def _work(value: list[Any], random: Random, *, oddity: str) -> dict[str, Any]:
+    """Return which arm does a step, and what is in its way."""
+    arm = random.choices(list(ARMS), weights=list(ARMS.values()))[0]
+    takes = round(_seconds(random), 2)
+    fault = random.choice(FAULTS)
+    if oddity == "hanging" and arm == "remote":
+        does: Any = "hang_before"
+    elif oddity or arm == "gate":
+        given = {"value": value, "takes": takes, "times": 1}
+        capability = _CAPABILITIES[oddity] if oddity else "echo"
+        return {"arm": "gate", "capability": capability, "input": given}
+    else:
+        is_hit = random.random() < FAULTY_SHARE
+        does = [fault, "answer"] if is_hit else "slow"
+    given = {"value": value, "does": does, "seconds": takes}
+    return {"arm": arm, "capability": "work", "input": given}
 
 
 def _seconds(random: Random) -> float:
@@ -189,14 +212,12 @@ def _budget(oddity: str) -> dict[str, Any]:
 def _ends(oddity: str, *, by_model: bool) -> frozenset[str]:
     """Return the ends that are right for a task.
 
-    Any step may lose its worker in each attempt, or fail in one and lose it in the
-    others.
+    Any step may lose its worker in each attempt, or find its arm away.
     """
-    ends = {"failed: worker_lost"}
+    ends = {"failed: worker_lost", "failed: arm_unavailable"}
     if oddity not in ("failing", "crashing", "hanging", "deadly"):
         ends.add(Task.Status.COMPLETED)
     ends |= {
-        "flaky": {"failed: arm_unavailable"},
         "failing": {"failed: arm_failed"},
         "crashing": {"failed: arm_failed"},
         "hanging": {"failed: deadline_exceeded"},

@@ -12,16 +12,16 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, connection
 
 from tasks_app.models import Charge, Task
+from tests.chaos.arms import effects_are_single, repeats_of
 from tests.chaos.callers import Callers
 from tests.chaos.expectations import check_expectations, end_of
-from tests.chaos.fleet import Fleet
 from tests.chaos.invariants import check_all
 from tests.chaos.model import ChaosModel
 from tests.chaos.plans import ChaosTask, make_tasks
 from tests.chaos.recoveries import recoveries_of
 from tests.chaos.report import Outcome, command
 from tests.chaos.schedule import make_schedule
-from tests.chaos.stage import stage
+from tests.chaos.stage import Stage, stage
 
 Say = Callable[[str], None]
 
@@ -33,8 +33,10 @@ TIMES = {
     "OCTOLLM_LEADER_TTL_S": "2",
     "OCTOLLM_HINT_AFTER_S": "1",
     "OCTOLLM_CANCEL_POLL_S": "0.5",
-    "OCTOLLM_RETRY_MIN_S": "0.1",
-    "OCTOLLM_RETRY_MAX_S": "1",
+    "OCTOLLM_RETRY_MIN_S": "0.5",
+    "OCTOLLM_RETRY_MAX_S": "3",
+    # Steps are hit more often here than anywhere.
+    "OCTOLLM_MAX_ATTEMPTS": "4",
     "OCTOLLM_SHUTDOWN_S": "6",
     "OCTOLLM_LLM_TIMEOUT_S": "3",
 }
@@ -56,6 +58,7 @@ def play(options: argparse.Namespace, *, say: Say) -> Outcome:
             stage(
                 environment={**TIMES, **_model_settings(model)},
                 workers=options.workers,
+                has_arms=True,
                 logs=options.logs,
             )
         )
@@ -68,7 +71,7 @@ def play(options: argparse.Namespace, *, say: Say) -> Outcome:
             every_s=options.seconds / len(tasks),
         )
         stack.callback(callers.stop)
-        scene = Scene(options, fleet=running.fleet, callers=callers, say=say)
+        scene = Scene(options, stage=running, callers=callers, say=say)
         scene.run()
         return scene.outcome(tasks, model)
 
@@ -80,13 +83,14 @@ class Scene:
         self,
         options: argparse.Namespace,
         *,
-        fleet: Fleet,
+        stage: Stage,
         callers: Callers,
         say: Say,
     ) -> None:
         """Take everything that runs already."""
         self._options = options
-        self._fleet = fleet
+        self._fleet = stage.fleet
+        self._arms = stage.arms
         self._callers = callers
         self._say = say
         self._strikes = deque(
@@ -117,6 +121,7 @@ class Scene:
     def outcome(self, tasks: list[ChaosTask], model: ChaosModel) -> Outcome:
         """Look at what is left."""
         told, fleet = self._callers.told, self._fleet
+        kept, forgetful = self._arms
         ids = [UUID(task_id) for task_id in told.accepted.values()]
         struck = [blow for blow in fleet.blows if blow.kind == "worker" and blow.target]
         expected = check_expectations(
@@ -134,7 +139,8 @@ class Scene:
             outages={name: m.outages for name, m in fleet.members.items()},
             deaths={name: m.deaths for name, m in fleet.members.items()},
             faults=model.faults,
-            findings=[*check_all(ids), *expected],
+            findings=[*check_all(ids), effects_are_single(kept), *expected],
+            notes=[repeats_of(forgetful)],
         )
 
     def _strike(self) -> None:

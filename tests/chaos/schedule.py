@@ -14,6 +14,7 @@ KINDS: Mapping[str, int] = {
     "flush": 2,  # FLUSHALL
     "postgres": 2,  # kill -9 of the postmaster
     "backend": 2,  # kill -9 of one backend: the postmaster throws all others out
+    "arm": 2,  # kill -9 of the arm elsewhere that has a store of executions
     "pause": 2,  # SIGSTOP of a worker for longer than its lease
 }
 # What is left standing between two strikes, so that work gets done at all.

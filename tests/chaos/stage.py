@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import NoReturn
 from django.db import connection
 from django.test.utils import setup_databases
 
+from arms.registry_models import RegisteredArm
 from octollm.access.keys import create_key
 from octollm.embedded.up import free_port
+from tests.chaos.arms import ArmPlace, arm_places, setting_of
 from tests.chaos.fleet import Fleet
 from tests.engines import FAST_POSTGRES, engine_home
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +28,13 @@ class Stage:
     """What runs, and how to speak to it.
 
     Attributes:
+        arms: elsewhere, that everybody knows.
         home: for files of the run; goes with it.
         token: an API key.
     """
 
     fleet: Fleet
+    arms: Sequence[ArmPlace]
     home: Path
     base_url: str
     token: str
@@ -40,37 +45,51 @@ def stage(
     *,
     environment: Mapping[str, str],
     workers: int,
+    has_arms: bool = False,
     logs: Path | None = None,
     postgres_options: tuple[str, ...] = FAST_POSTGRES,
 ) -> Iterator[Stage]:
     """Have engines, a web server and workers run.
 
-    ``environment`` comes on top of the tests' own; ``logs`` is where the processes'
-    logs stay, if they are to.
+    Args:
+        environment: comes on top of the tests' own.
+        has_arms: whether there are arms elsewhere, too.
+        logs: where the processes' logs stay, if they are to.
     """
     with engine_home(postgres_options=postgres_options) as place:
         logs = logs or place.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
+        arms = arm_places(place.home) if has_arms else []
+        own = place.engines.environment(**environment, **setting_of(arms))
         fleet = Fleet(
             place,
-            environment=place.engines.environment(**environment),
+            environment=own,
             port=free_port("127.0.0.1", 0),
             workers=workers,
+            arms=[arm.program(own, logs=logs) for arm in arms],
             logs=logs,
         )
         with fleet.running():
             setup_databases(verbosity=0, interactive=False)
             _, token = create_key(owner_name="chaos", name="chaos")
             fleet.start_programs()
+            wait_until(lambda: _are_known(arms), timeout_s=60)
             try:
                 yield Stage(
                     fleet=fleet,
+                    arms=arms,
                     home=place.home,
                     base_url=f"http://127.0.0.1:{fleet.port}",
                     token=token,
                 )
             finally:
                 connection.close()
+
+
+def _are_known(arms: Sequence[ArmPlace]) -> bool:
+    """Tell whether a worker has written the arms' entries down."""
+    names = {arm.name for arm in arms}
+    return RegisteredArm.objects.filter(pk__in=names).count() == len(names)
 
 
 def stop_in_order() -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from arms import remote
 from tasks_app.models import Task
 from tasks_app.planning import compile_given
+from tests.arm_server import ArmServer, Ways
 from tests.builders import make_owner
-from tests.chaos.plans import ODDITIES, make_task, make_tasks
+from tests.chaos.plans import ARMS, ODDITIES, make_task, make_tasks
 from tests.chaos.schedule import KINDS, MIN_GAP_S, make_schedule
 
 
@@ -33,7 +39,25 @@ def test_each_hundred_tasks_have_all_that_is_odd():
     assert {name: dealt[name] for name in ODDITIES} == dict(ODDITIES)
 
 
-@pytest.mark.django_db
+@pytest.fixture
+def _arms_elsewhere(tmp_path: Path, settings: Any, db: None) -> Iterator[None]:
+    """Have the arms elsewhere in the catalogue."""
+    names = [name for name in ARMS if name != "gate"]
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(ArmServer(tmp_path / name, ways=Ways(name=name)))
+            for name in names
+        ]
+        settings.OCTOLLM_REMOTE_ARMS = [
+            {"name": server.ways.name, "url": server.url} for server in servers
+        ]
+        remote.forget()
+        remote.refresh()
+        yield
+    remote.forget()
+
+
+@pytest.mark.usefixtures("_arms_elsewhere")
 def test_every_plan_compiles_as_it_was_drawn():
     owner = make_owner()
     for drawn in make_tasks(7, 100):
