@@ -13,7 +13,9 @@ OctoLLMError
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
-│   └── IllegalStateError        not legal for the task as it stands (409)
+│   ├── IllegalStateError        not legal for the task as it stands (409)
+│   ├── ApprovalChangedError     the answer is to another plan (409)
+│   └── OperatorNeededError      only an operator may say yes to this (403)
 ├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
 ├── ScreeningUnavailableError  the reflex cannot run (503)
@@ -139,6 +141,20 @@ class IllegalStateError(RequestError):
 
     code = "illegal_state"
     http_status = 409
+
+
+class ApprovalChangedError(RequestError):
+    """The plan that waits is another than the one that was answered; look again."""
+
+    code = "approval_changed"
+    http_status = 409
+
+
+class OperatorNeededError(RequestError):
+    """The plan wants more than the policy allows; only an operator may approve it."""
+
+    code = "operator_needed"
+    http_status = 403
 
 
 class NoPlanError(RequestError):

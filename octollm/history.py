@@ -58,11 +58,11 @@ class ReadOnlyInline(TabularInline):
         return False
 
 
-def shown_json(value: Any) -> SafeString:
+def shown_json(value: Any, *, limit: int = MAX_SHOWN) -> SafeString:
     """Return a value as JSON that a page shows as text, cut where it gets long."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    if len(text) > MAX_SHOWN:
-        text = f"{text[:MAX_SHOWN]}\n… {len(text) - MAX_SHOWN} characters more"
+    if len(text) > limit:
+        text = f"{text[:limit]}\n… {len(text) - limit} characters more"
     style = "white-space: pre-wrap; overflow-wrap: anywhere"
     return format_html('<pre style="{}">{}</pre>', style, text)
 

@@ -50,7 +50,7 @@ class Compilation:
     Attributes:
         specs: the catalogue by name.
         observations: what steps took before.
-        policy: what the operator lets plans use.
+        policy: what the operator lets plans use, or let this task's.
         context_faults: what is wrong with a place in the context as a certain input.
     """
 

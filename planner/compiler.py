@@ -43,7 +43,8 @@ def compile_plan(
 
     Args:
         draft: what is proposed; nothing in it is trusted.
-        contract: what is wanted, which arms are away, what the task was granted.
+        contract: what is wanted, which arms are away, what the task was granted and
+            whether a person may be asked for more.
         catalogue: all arms there are, those that are away too.
         source: who made the draft.
 
@@ -56,7 +57,7 @@ def compile_plan(
         specs={spec.name: spec for spec in catalogue},
         source=source,
         observations=observations(),
-        policy=policy(),
+        policy=policy().joined(contract.approved),
         result=dict(draft.result),
         repairs=list(draft.notes),
     )
@@ -158,6 +159,7 @@ def _plan(work: Compilation, draft: PlanDraft) -> Plan:
         total_estimated_time_p90=slow,
         sum_estimated_time=total,
         grants=permissions.grants_of(work),
+        beyond=permissions.beyond(work),
         unserved=unserved,
     )
 

@@ -6,7 +6,7 @@ plan of a task was granted, before any tainted text was read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -55,6 +55,12 @@ class Grants:
             if not ceiling.allows(kind, name)
         )
 
+    def joined(self, other: Grants) -> Grants:
+        """Return the names of both."""
+        return Grants(
+            **{kind: self.of_kind(kind) | other.of_kind(kind) for kind in KINDS}
+        )
+
     def within(self, ceiling: Grants) -> bool:
         """Tell whether ``ceiling`` allows all of this."""
         return not self.beyond(ceiling)
@@ -64,12 +70,25 @@ class Grants:
         return {kind: list[JSONValue](sorted(self.of_kind(kind))) for kind in KINDS}
 
     @classmethod
+    def of_pairs(cls, pairs: Iterable[Sequence[str]]) -> Grants:
+        """Return what pairs of kind and name name, as ``beyond`` gives them."""
+        found: dict[str, set[str]] = {kind: set() for kind in KINDS}
+        for kind, name in pairs:
+            found[kind].add(name)
+        return cls(**{kind: frozenset(names) for kind, names in found.items()})
+
+    @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Grants:
         """Return what ``to_json`` wrote; a kind that is missing has no names."""
         return cls(**{kind: frozenset(stored.get(kind, ())) for kind in KINDS})
 
 
 NOTHING = Grants()
+
+
+def is_pattern(kind: str, name: str) -> bool:
+    """Tell whether a name, once it is in a ceiling, allows other names too."""
+    return name == EVERYTHING or (kind == "hosts" and name.startswith("*."))
 
 
 def policy() -> Grants:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 from urllib.parse import urlsplit
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner.candidate import Candidate, Compilation, clip
-from planner.grants import KINDS, Grants
+from planner.grants import KINDS, NOTHING, Grants, is_pattern
 from planner.plan import look_up, reference_path
 
 _KIND_OF_KEY: Mapping[str, str] = {
@@ -31,15 +32,21 @@ _SHELL_SIGNS = re.compile(r"[^\w ./:=@%+,-]")
 
 
 def check_grants(work: Compilation) -> None:
-    """P022: the plan uses nothing beyond the policy and the task's grants."""
+    """P022: the plan uses nothing beyond the policy and the task's grants.
+
+    Where a person may be asked, that is no fault of the plan; see ``beyond``.
+    """
     for step in work.steps:
         if step.spec is None:
             continue
         used = grants_of_step(work, step)
         for kind, name in used.beyond(work.policy):
-            work.refuse("P022", _beyond_policy(work, step, kind, name))
+            if not _may_be_asked(work, kind, name):
+                work.refuse("P022", _beyond_policy(work, step, kind, name))
         ceiling = work.contract.grants
         for kind, name in used.beyond(ceiling) if ceiling is not None else ():
+            if _may_be_asked(work, kind, name):
+                continue
             work.refuse(
                 "P022",
                 f"{step.name}: {kind[:-1]} “{clip(name)}” is beyond what this task was "
@@ -50,11 +57,16 @@ def check_grants(work: Compilation) -> None:
 def grants_of(work: Compilation) -> Grants:
     """Return what all steps use together."""
     each = [grants_of_step(work, step) for step in work.steps]
-    union = {
-        kind: frozenset[str]().union(*(used.of_kind(kind) for used in each))
-        for kind in KINDS
-    }
-    return Grants(**union)
+    return reduce(Grants.joined, each, NOTHING)
+
+
+def beyond(work: Compilation) -> tuple[tuple[str, str], ...]:
+    """Return what the plan uses beyond the policy or the task's grants, by kind."""
+    used, granted = grants_of(work), work.contract.grants
+    over_policy = used.beyond(work.policy)
+    over_granted = used.beyond(granted) if granted is not None else ()
+    over = {*over_policy, *over_granted}
+    return tuple(pair for pair in used.beyond(NOTHING) if pair in over)
 
 
 def grants_of_step(work: Compilation, step: Candidate) -> Grants:
@@ -73,6 +85,11 @@ def grants_of_step(work: Compilation, step: Candidate) -> Grants:
                 _names(work, kind, value, is_address="url" in key.lower())
             )
     return Grants(**{kind: frozenset(names) for kind, names in found.items()})
+
+
+def _may_be_asked(work: Compilation, kind: str, name: str) -> bool:
+    """Tell whether a person may allow a name; a pattern would allow more than it says."""
+    return work.contract.may_ask and not is_pattern(kind, name)
 
 
 def _beyond_policy(work: Compilation, step: Candidate, kind: str, name: str) -> str:

@@ -39,6 +39,8 @@ class PlanningContract:
         away: arms that cannot be had now, each with the reason.
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
+        approved: what an operator allowed this task beyond the policy.
+        may_ask: a plan that goes beyond its ceilings is no fault: a person is asked.
     """
 
     task_id: UUID
@@ -53,6 +55,8 @@ class PlanningContract:
     knowledge_scope: UUID | None = None
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
+    approved: Grants = NOTHING
+    may_ask: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,8 @@ class Plan:
         total_estimated_time_p90: seconds along the critical path if every step took
             what nine of ten stay below; 0 in a plan stored before there were any.
         grants: what the plan uses.
+        beyond: what of it exceeds the operator's policy or the task's grants, pairs
+            of kind and name; it may not run before a person has allowed that.
         unserved: indexes of criteria that no step serves, each with the reason.
     """
 
@@ -109,6 +115,7 @@ class Plan:
     sum_estimated_time: float
     total_estimated_time_p90: float = 0.0
     grants: Grants = NOTHING
+    beyond: tuple[tuple[str, str], ...] = ()
     unserved: tuple[tuple[int, str], ...] = ()
 
 
@@ -212,6 +219,7 @@ def to_json(plan: Plan) -> JSONObject:
         "sum_estimated_time": plan.sum_estimated_time,
         "total_estimated_time_p90": plan.total_estimated_time_p90,
         "grants": plan.grants.to_json(),
+        **({"beyond": [[*pair] for pair in plan.beyond]} if plan.beyond else {}),
     }
 
 
@@ -247,6 +255,7 @@ def from_json(stored: Mapping[str, Any]) -> Plan:
         sum_estimated_time=float(stored["sum_estimated_time"]),
         total_estimated_time_p90=float(stored.get("total_estimated_time_p90", 0.0)),
         grants=Grants.from_json(stored.get("grants", {})),
+        beyond=tuple((str(kind), str(name)) for kind, name in stored.get("beyond", ())),
     )
 
 

@@ -119,7 +119,8 @@ RULES = (
         "P022",
         "The plan uses an arm, tool, command or host that the operator's policy or the "
         "task's grants do not allow.",
-        "Plan without it, or have the operator extend `OCTOLLM_PLAN_POLICY`.",
+        "Plan without it, have the operator extend `OCTOLLM_PLAN_POLICY`, or submit with "
+        "an `approval` that is not `never`: then an operator is asked instead.",
     ),
     _entry(
         "P023",

@@ -99,6 +99,16 @@ def close_cancelled(turn: Turn) -> None:
     )
 
 
+def close_unapproved(turn: Turn, *, stop_reason: str) -> None:
+    """End a task whose plan no person wanted run, with what earlier versions left."""
+    _close(
+        turn,
+        Task.Status.CANCELLED,
+        _unjudged(turn, why=f"The plan was not run: {stop_reason}."),
+        stop_reason=stop_reason,
+    )
+
+
 def _close(
     turn: Turn,
     status: Task.Status,

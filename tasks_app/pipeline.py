@@ -35,7 +35,7 @@ from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 from planner.plan import Plan, resolve
 from planner.planning import make_plan
-from tasks_app import planning, steps_read
+from tasks_app import approvals, planning, steps_read
 from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
 from tasks_app.hints import NOTHING, Hints
@@ -109,7 +109,8 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
         else:
             free = planning.free_of(turn.task)
             rows = planning.rows_of(made, judging=judging, free=free)
-            turn.add_plan(*rows, grants=grants)
+            question = approvals.question(task, made, steps=rows[1])
+            turn.add_plan(*rows, grants=grants, approval=question)
             ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)
@@ -352,6 +353,8 @@ def _failed(claim: Claim, error: OctoLLMError, *, status: Step.Status) -> Ending
     return Ending(
         status=status,
         outcome=Attempt.Outcome.FAILED,
+        # Another run may try a dead step again: its arm may have done the work.
+        keeps_request=status == Step.Status.DEAD and not _is_unstarted(claim, error),
         error=_details(error),
         instance=route.instance,
         reason=route.reason,

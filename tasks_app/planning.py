@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import chain
 from uuid import UUID
 
 from arms import llm
 from arms.registry import away, catalogue, get_arm
 from octollm.errors import TaskRejectedError
+from octollm.types import JSONObject
 from planner import plan as plans
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
-from planner.grants import Grants
+from planner.grants import NOTHING, Grants
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
 from tasks_app.ledger import cost_nano
-from tasks_app.models import NANO_PER_USD, Plan, Step, Task
+from tasks_app.models import NANO_PER_USD, Approval, Plan, Step, Task
 
+# A task's approval: no person is asked.
+NEVER = "never"
 # What a judge's question about a middling result takes; a larger one draws on what
 # is free.
 JUDGE_INPUT_TOKENS = 2_500
@@ -46,7 +50,21 @@ def contract_of(task: Task) -> PlanningContract:
         assigned_arm=task.assigned_arm,
         knowledge_scope=task.owner_id,
         grants=Grants.from_json(task.grants) if task.plan_version else None,
+        approved=approved_of(task),
+        may_ask=task.approval != NEVER,
     )
+
+
+def approved_of(task: Task) -> Grants:
+    """Return what operators have allowed a task beyond the policy."""
+    if task.approval == NEVER or not task.plan_version:
+        return NOTHING
+    pairs = Approval.objects.filter(
+        task_id=task.pk,
+        state=Approval.State.APPROVED,
+        reason=Approval.Reason.GRANTS,
+    ).values_list("beyond", flat=True)
+    return Grants.of_pairs(chain.from_iterable(pairs))
 
 
 def compile_given(task: Task) -> plans.Plan:
@@ -55,9 +73,20 @@ def compile_given(task: Task) -> plans.Plan:
     Raises:
         InvalidPlanError: it breaks rules; it carries all violations.
     """
+    return compile_draft(task.given_plan, contract=contract_of(task))
+
+
+def compile_draft(
+    given: JSONObject | None, *, contract: PlanningContract
+) -> plans.Plan:
+    """Return the plan that a caller's JSON proposes, for this contract.
+
+    Raises:
+        InvalidPlanError: it breaks rules; it carries all violations.
+    """
     return compile_plan(
-        PlanDraft.model_validate(task.given_plan),
-        contract=replace(contract_of(task), away=away()),
+        PlanDraft.model_validate(given),
+        contract=replace(contract, away=away()),
         catalogue=catalogue(),
         source="caller",
     )

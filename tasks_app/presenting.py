@@ -11,8 +11,8 @@ from django.urls import reverse
 from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
-from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
-from tasks_app.planning import to_usd
+from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.planning import NEVER, to_usd
 from tasks_app.receipts import cancellation_of
 
 
@@ -22,19 +22,20 @@ def forbids_pii(task: Task) -> bool:
     return any(forbids_personal_data(wish) for wish in wishes)
 
 
-def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
+def present_task(
+    task: Task, *, confidence: Decimal | None, is_own: bool = True
+) -> JSONObject:
     """Return the public shape of a task, without its result.
 
-    ``confidence`` is that of its latest result.
+    ``confidence`` is that of its latest result. Nothing is revealed unless the task
+    is the reader's own.
     """
-    shown = _revealed(
-        task,
-        {
-            "goal": task.goal,
-            "constraints": task.constraints,
-            "acceptance_criteria": task.acceptance_criteria,
-        },
-    )
+    texts: JSONObject = {
+        "goal": task.goal,
+        "constraints": task.constraints,
+        "acceptance_criteria": task.acceptance_criteria,
+    }
+    shown = _revealed(task, texts) if is_own else texts
     return {
         "task_id": str(task.pk),
         "status": task.status,
@@ -55,6 +56,7 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
         "error": task.error,
         "stop_reason": task.stop_reason,
         "plan_only": task.plan_only,
+        "approval_mode": task.approval,
         "run": task.run,
         "plan_version": task.plan_version,
         "created_at": _iso(task.created_at),
@@ -65,12 +67,42 @@ def present_task(task: Task, *, confidence: Decimal | None) -> JSONObject:
     }
 
 
-def present_task_with_result(task: Task, result: TaskResult | None) -> JSONObject:
-    """Return the public shape of a task with its latest result."""
-    shown = present_task(task, confidence=result.confidence if result else None)
+def present_task_with_result(
+    task: Task, result: TaskResult | None, *, is_own: bool = True
+) -> JSONObject:
+    """Return the public shape of a task with its latest result and question."""
+    confidence = None if result is None else result.confidence
+    shown = present_task(task, confidence=confidence, is_own=is_own)
+    data = None if result is None else result.result_data
+    if result is not None and is_own:
+        data = present_result_data(task, result)
     return shown | {
+        "result": data,
+        "approval": _approval(task, is_own=is_own),
         "cancellation": _cancellation(task),
-        "result": present_result_data(task, result) if result else None,
+    }
+
+
+def _approval(task: Task, *, is_own: bool) -> JSONObject | None:
+    """Return the latest question about a plan of the task, or nothing."""
+    if task.approval == NEVER:
+        return None
+    asked = Approval.objects.filter(task=task).order_by("-plan_version").first()
+    if asked is None:
+        return None
+    texts: JSONObject = {"beyond": asked.beyond, "comment": asked.comment or None}
+    return {
+        "state": asked.state,
+        "plan_version": asked.plan_version,
+        "digest": asked.digest,
+        "reason": asked.reason,
+        "needs_operator": asked.needs_operator,
+        "estimated_cost_usd": f"{asked.estimated_cost:.6f}",
+        "requested_at": _iso(asked.requested_at),
+        "expires_at": _iso(asked.expires_at),
+        "decided_at": _iso(asked.decided_at),
+        "decided_by": asked.decided_by or None,
+        **(_revealed(task, texts) if is_own else texts),
     }
 
 
@@ -130,7 +162,9 @@ def present_event(event: TaskEvent) -> JSONObject:
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts."""
     base = reverse("task", args=[task.pk])
-    parts = ("results", "plan", "events", "cancel")
+    parts = ["results", "plan", "events", "cancel"]
+    if task.stage == Task.Stage.AWAITING_APPROVAL:
+        parts += ["approve", "reject"]
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
 
 

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from octollm.resilience.models import Worker
 from octollm.types import JSONObject
+from tasks_app import approvals
 from tasks_app.finish import close_stopped
 from tasks_app.ledger import lost_charges, presume_lost
 from tasks_app.models import Step, Task
@@ -36,6 +37,7 @@ def tick(send_hints: Callable[[str, int], None]) -> None:
     """Do all duties once; ``send_hints`` takes a queue and a number of hints."""
     lost_count = take_back_lost_steps()
     stop_overdue_tasks()
+    end_overdue_approvals()
     presume_lost_charges()
     forget_workers()
     # Nobody has hinted at what lost workers left ready.
@@ -96,6 +98,11 @@ def _stopper(reason: str, *, code: str, message: str) -> Callable[[Turn], None]:
             close_stopped(turn, error, stop_reason=reason)
 
     return stop
+
+
+def end_overdue_approvals() -> int:
+    """Cancel tasks whose plan nobody approved in time; return how many."""
+    return _each(approvals.overdue()[:BATCH], approvals.expire)
 
 
 def presume_lost_charges() -> int:

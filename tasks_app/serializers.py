@@ -11,7 +11,9 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
 from octollm.serializers import NothingSerializer, StrictSerializer
+from tasks_app.approval_serializers import ApprovalModeField, ApprovalSerializer
 from tasks_app.models import Task
+from tasks_app.planning import NEVER
 
 MAX_GOAL = 10_000
 MAX_CONTEXT = 50_000
@@ -170,7 +172,8 @@ class GivenStepSerializer(StrictSerializer):
         '"steps.ID.KEY"}, {"$from": "goal"}.',
     )
     criteria = serializers.ListField(
-        child=serializers.IntegerField(),
+        # Too short to be taken for a card's number and concealed.
+        child=serializers.IntegerField(min_value=0, max_value=999),
         max_length=MAX_LIST,
         default=list,
         help_text="Indexes of the acceptance criteria that it serves.",
@@ -189,7 +192,7 @@ class GivenPlanSerializer(StrictSerializer):
             *("task_id", "version", "source", "recipe", "model", "prompt_version"),
             *("repairs", "unserved", "grants", "created_at", "links"),
             *("total_estimated_cost", "total_estimated_time", "sum_estimated_time"),
-            "total_estimated_time_p90",
+            *("total_estimated_time_p90", "beyond"),
         }
     )
 
@@ -279,8 +282,7 @@ class RequestSerializer(StrictSerializer):
 class SubmitSerializer(RequestSerializer):
     """The body of a submission."""
 
-    unsupported_fields = frozenset({"approval"})
-
+    approval = ApprovalModeField(default=NEVER)
     plan_only = serializers.BooleanField(
         default=False, help_text="Plan and price it; run nothing."
     )
@@ -389,6 +391,7 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     error = ErrorSerializer(allow_null=True)
     stop_reason = serializers.CharField()
     plan_only = serializers.BooleanField()
+    approval_mode = serializers.CharField(help_text="As submitted: never, always, ...")
     run = serializers.IntegerField()
     plan_version = serializers.IntegerField()
     created_at = serializers.DateTimeField()
@@ -417,6 +420,9 @@ class TaskSerializer(TaskSummarySerializer):
     """A task with its latest result."""
 
     cancellation = CancellationSerializer(allow_null=True)
+    approval = ApprovalSerializer(
+        allow_null=True, help_text="The latest question; null when none was asked."
+    )
     result = serializers.DictField(allow_null=True)
 
 

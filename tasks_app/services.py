@@ -29,6 +29,7 @@ from tasks_app import planning
 from tasks_app.finish import close_cancelled
 from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Task
+from tasks_app.planning import NEVER
 from tasks_app.turn import open_task, task_turn
 
 MAX_KEY_LENGTH = 255
@@ -47,6 +48,7 @@ class Submission:
         texts: goal, constraints, acceptance_criteria, context, task_metadata and the
             caller's own plan, which may be ``None``.
         plan_only: nothing is to be run.
+        approval: ``never``, ``always`` or ``above:`` and dollars.
         idempotency_key: as sent, or ``None``.
     """
 
@@ -57,6 +59,7 @@ class Submission:
     max_tokens: int
     assigned_arm: str | None
     plan_only: bool = False
+    approval: str = NEVER
     idempotency_key: str | None
 
     def fingerprint(self) -> str:
@@ -72,6 +75,8 @@ class Submission:
                 ],
                 "assigned_arm": self.assigned_arm,
                 "plan_only": self.plan_only,
+                # Left out where it always was, so that earlier keys are known again.
+                **({"approval": self.approval} if self.approval != NEVER else {}),
             },
             purpose="request",
         )
@@ -170,6 +175,7 @@ def _task(
         max_tokens=submission.max_tokens,
         assigned_arm=submission.assigned_arm,
         plan_only=submission.plan_only,
+        approval=submission.approval,
         given_plan=texts["plan"],
     )
 

@@ -81,6 +81,7 @@ STAGE = Machine(
         Move("awaiting_approval", "executing", "A person approves."),
         Move("awaiting_approval", "done", "A person refuses, or nobody decides."),
         Move("executing", "judging", "The judge step is claimed."),
+        Move("executing", "planning", "A new run needs another plan version."),
         Move("executing", "done", "A limit or a failure ends the task."),
         Move("judging", "planning", "Criteria are unmet: a new plan version."),
         Move("judging", "done", "The task is judged, or a limit ends it."),

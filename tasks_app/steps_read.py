@@ -12,6 +12,7 @@ from django.db import connection
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner.plan import references, resolve, step_of
+from reflex.fingerprints import fingerprint
 from tasks_app.models import Plan, Step, Task
 from tasks_app.results import StepOutcome
 
@@ -75,6 +76,22 @@ def is_anything_left(task_id: UUID) -> bool:
     return Step.objects.filter(
         task_id=task_id, kind=Step.Kind.WORK, status__in=(*OPEN, Step.Status.DONE)
     ).exists()
+
+
+def plan_digest(task_id: UUID, version: int) -> str:
+    """Return what tells a plan version from any other: its steps, inputs and grants.
+
+    Made from the rows as they are stored, so that whoever changes one changes it.
+    """
+    plan = Plan.objects.get(task_id=task_id, version=version)
+    rows = Step.objects.in_bulk(plan.step_ids)
+    steps: list[JSONValue] = [_essence(rows[pk]) for pk in plan.step_ids if pk in rows]
+    return fingerprint([steps, plan.result, plan.grants], purpose="approval")
+
+
+def _essence(step: Step) -> list[JSONValue]:
+    names = [step.step_id, step.kind, step.arm, step.capability, step.description]
+    return [*names, [*step.depends_on], step.input, [*step.criteria]]
 
 
 def draft_result(task: Task) -> Draft:

@@ -100,6 +100,8 @@ class TaskRow:
     # The clock ----------------------------------------------------------------
     def stop_clock(self) -> None:
         """Let the clock stand: no deadline ends the task meanwhile."""
+        if self.task.clock_stopped_at is not None:
+            return
         now = datetime.now(UTC)
         self.count_time(now)
         self.set(clock_stopped_at=now)

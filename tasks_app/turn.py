@@ -32,6 +32,7 @@ from tasks_app.models import (
     TaskResult,
     Verdict,
 )
+from tasks_app.steps_read import plan_digest
 from tasks_app.task_row import Stage, Status, TaskRow
 
 __all__ = ["Claim", "Ending", "Turn", "open_task", "task_turn"]
@@ -130,7 +131,7 @@ class Turn(TaskRow):
 
         ``kept`` are steps of the version before that stay, in their order; the others
         are superseded. ``grants`` are what the plan uses; those of the first one are
-        the task's.
+        the task's, unless it has yet to be approved.
 
         Raises:
             IllegalStateError: a step that is not kept runs.
@@ -147,7 +148,7 @@ class Turn(TaskRow):
         plan.step_ids = [*kept, *(step.pk for step in steps)]
         self.add_steps(steps)
         plan.save(force_insert=True)
-        if plan.version == 1:
+        if plan.version == 1 and approval is None:
             self.set(grants=plan.grants)
         self.set(plan_version=plan.version)
         self.event(
@@ -287,7 +288,12 @@ class Turn(TaskRow):
         )
 
     def advance(self) -> int:
-        """Make ready what can run now, and return how many steps that are."""
+        """Make ready what can run now, and return how many steps that are.
+
+        None while the plan waits for its approval.
+        """
+        if self.task.stage == Stage.AWAITING_APPROVAL:
+            return 0
         step_ids = sorted(
             row[0] for row in self.rows(statements.READY_STEPS, task=self.task.pk)
         )
@@ -311,6 +317,7 @@ class Turn(TaskRow):
         self.stop_clock()
         approval.task_id = self.task.pk
         approval.plan_version = self.task.plan_version
+        approval.digest = plan_digest(self.task.pk, approval.plan_version)
         approval.save(force_insert=True)
         self.event(
             "approval.requested",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app import arm_views, views
+from tasks_app import approval_views, arm_views, views
 
 urlpatterns = [
     path("submit", views.SubmitView.as_view(), name="submit"),
@@ -16,6 +16,16 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/plan", views.PlanView.as_view(), name="task-plan"),
     path("tasks/<uuid:task_id>/events", views.EventsView.as_view(), name="task-events"),
     path("tasks/<uuid:task_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
+    path(
+        "tasks/<uuid:task_id>/approve",
+        approval_views.ApproveView.as_view(),
+        name="task-approve",
+    ),
+    path(
+        "tasks/<uuid:task_id>/reject",
+        approval_views.RejectView.as_view(),
+        name="task-reject",
+    ),
     # Here and not with the arms: a plan for a caller is a task of theirs.
     path(
         "arms/planner/execute",

@@ -19,6 +19,7 @@ from octollm.pagination import NewestFirstPagination
 from octollm.serializers import query_of, refuse_body
 from tasks_app import presenting, services
 from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.planning import NEVER
 from tasks_app.serializers import (
     PLAN_EXAMPLE,
     SUBMIT_EXAMPLE,
@@ -189,6 +190,7 @@ def submission_of(body: dict[str, Any], *, key: str | None) -> services.Submissi
         **body["budget"],
         assigned_arm=body["assigned_arm"],
         plan_only=body["plan_only"],
+        approval=body.get("approval", NEVER),
         idempotency_key=key,
     )
 

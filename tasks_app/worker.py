@@ -46,7 +46,7 @@ class ThisWorker:
         self._hurrying = threading.Event()
         self._left = threading.Event()
         self._duties: list[threading.Thread] = []
-        self._beat_at = math.inf
+        self._renewed_at = math.inf
 
     @property
     def is_stopping(self) -> bool:
@@ -56,6 +56,9 @@ class ThisWorker:
     def start(self, *, queues: list[str], threads: int) -> None:
         """Start the duties; a database that is away now is tried again by each."""
         self._queues, self._thread_count = queues, threads
+        self._every(settings.OCTOLLM_LEASE_RENEW_S, self._renew)
+        # Apart from the renewal: what an announcement loads and writes takes its time,
+        # and steps are claimed already.
         self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
@@ -100,9 +103,11 @@ class ThisWorker:
         leaders.resign("reaper", holder=self.id)
         Worker.objects.filter(pk=self.id).delete()
 
-    def _beat(self) -> None:
+    def _renew(self) -> None:
         self._notice_a_stall()
         held_claims.renew()
+
+    def _beat(self) -> None:
         known = Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
         if not known:
             self._announce()
@@ -115,8 +120,8 @@ class ThisWorker:
         is stopped before its work is renewed or goes on.
         """
         now = time.monotonic()
-        stood_s = now - self._beat_at - settings.OCTOLLM_LEASE_RENEW_S
-        self._beat_at = now
+        stood_s = now - self._renewed_at - settings.OCTOLLM_LEASE_RENEW_S
+        self._renewed_at = now
         if stood_s < settings.OCTOLLM_LEASE_RENEW_S:
             return
         metrics.WORKER_STALLS.inc()

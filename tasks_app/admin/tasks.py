@@ -14,7 +14,7 @@ from unfold.decorators import display
 
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
 from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
-from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult, Verdict
+from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
 
 class StepInline(ReadOnlyInline):
@@ -52,6 +52,19 @@ class PlanInline(ReadOnlyInline):
     def link(self, plan: Plan) -> SafeString:
         """Link to the plan."""
         return link_to(plan, str(plan.version))
+
+
+class ApprovalInline(ReadOnlyInline):
+    """Whether the plans of a task were approved."""
+
+    model = Approval
+    fields = ("link", "state", "reason", "estimated_cost", "requested_at", "decided_by")
+    readonly_fields = fields
+
+    @display(description="Version")
+    def link(self, approval: Approval) -> SafeString:
+        """Link to the question and its answer."""
+        return link_to(approval, str(approval.plan_version))
 
 
 class VerdictInline(ReadOnlyInline):
@@ -123,6 +136,7 @@ class TaskAdmin(StatusAdmin):
         VerdictInline,
         ResultInline,
         PlanInline,
+        ApprovalInline,
         EventInline,
     )
     fieldsets = (
@@ -147,7 +161,7 @@ class TaskAdmin(StatusAdmin):
                     "criteria_",
                     "context_",
                     "metadata_",
-                    ("assigned_arm", "plan_only"),
+                    ("assigned_arm", "plan_only", "approval"),
                     "given_plan_",
                     "grants_",
                 ),

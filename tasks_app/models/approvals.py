@@ -16,11 +16,20 @@ class Approval(models.Model):
     Attributes:
         digest: HMAC of the plan's steps with their inputs, and of its grants; an
             answer to another one is refused.
-        reason: ``asked``, ``above`` (the estimate exceeds the caller's amount) or
-            ``grants`` (the plan wants more than the operator's policy allows).
-        beyond: what it wants beyond the policy, pairs of kind and name.
+        reason: one of ``Reason``.
+        beyond: what it wants beyond the policy or the task's grants, pairs of kind
+            and name.
+        estimated_cost: USD of the steps that are still to run, judging included.
         decided_by: the owner's name, or the account of an operator.
     """
+
+    class Reason(models.TextChoices):
+        """Why a person is asked; the first that holds."""
+
+        GRANTS = "grants"  # it wants more than the operator's policy allows
+        TASK_GRANTS = "task_grants"  # more than the task's first plan had
+        ASKED = "asked"  # the caller wants to see every plan
+        ABOVE = "above"  # the estimate exceeds the caller's amount
 
     class State(models.TextChoices):
         """How the question stands."""
@@ -80,3 +89,8 @@ class Approval(models.Model):
     def __str__(self) -> str:
         """Show the version and the answer."""
         return f"version {self.plan_version}: {self.state}"
+
+    @property
+    def needs_operator(self) -> bool:
+        """Whether only an operator may say yes: a caller's yes would lift the policy."""
+        return self.reason == self.Reason.GRANTS

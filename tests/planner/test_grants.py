@@ -172,6 +172,41 @@ def test_a_task_may_use_only_what_it_was_granted() -> None:
     )
 
 
+def test_where_a_person_may_be_asked_what_is_beyond_is_no_fault(settings: Any) -> None:
+    settings.OCTOLLM_PLAN_POLICY = '{"hosts": ["api.example.org"]}'
+    acting = act(command="ls", hosts=["api.example.org", "evil.example"])
+
+    plan = compiled(acting, may_ask=True)
+
+    assert plan.beyond == (("commands", "ls"), ("hosts", "evil.example"))
+    assert from_json(to_json(plan)).beyond == plan.beyond
+    assert [each[:4] for each in beyond(acting)] == ["P022", "P022"]
+
+
+def test_beyond_the_tasks_grants_a_person_is_asked_too() -> None:
+    granted = Grants(arms=frozenset({"retriever"}))
+
+    plan = compiled(*chain(), grants=granted, may_ask=True)
+
+    assert plan.beyond == (("arms", "analyst"),)
+
+
+def test_what_an_operator_approved_for_the_task_is_not_beyond() -> None:
+    approved = Grants.of_pairs([("commands", "ls"), ("hosts", "example.org")])
+
+    plan = compiled(act(command="ls"), approved=approved)
+
+    assert plan.beyond == ()
+    assert beyond(act(command="rm x"), approved=approved)
+
+
+@pytest.mark.parametrize("given", [{"host": "*"}, {"host": "*.org"}, {"command": "*"}])
+def test_nobody_is_asked_for_a_pattern(settings: Any, given: Any) -> None:
+    settings.OCTOLLM_PLAN_POLICY = ""
+
+    assert beyond(act(**given), may_ask=True)[0].startswith("P022")
+
+
 def test_a_plan_within_its_own_grants_passes_again() -> None:
     plan = compiled(*chain())
 

@@ -73,6 +73,7 @@ class TestShape:
             ({"steps": [step()], "colour": 1}, ("#/plan/colour", "unknown_field")),
             ({"steps": [step(arm={"$from": "goal"})]}, ("#/plan/steps/0/arm", "not_text")),
             ({"steps": [step(step_id=1)]}, ("#/plan/steps/0/step_id", "not_text")),
+            ({"steps": [step(criteria=[10**15])]}, ("#/plan/steps/0/criteria/0", "max_value")),
             ({"steps": [step(input=[])]}, ("#/plan/steps/0/input", "not_object")),
             ({"steps": [step()] * 101}, ("#/plan/steps", "max_length")),
             ({"steps": [step(input={"a": "x" * 64_000})]}, ("#/plan", "too_long")),
