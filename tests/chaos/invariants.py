@@ -30,7 +30,6 @@ from tasks_app.models import (
 
 OPEN_STEPS = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
 ENDED_STEPS = ("done", "failed", "dead", "skipped", "cancelled", "superseded")
-BOOKED = (Charge.State.SETTLED, Charge.State.PRESUMED)
 # What may still come after a task's end: calls that were under way are settled.
 LATE_EVENTS = "charge."
 ENDS = tuple(f"task.{status}" for status in Task.TERMINAL)
@@ -175,7 +174,8 @@ def ledgers_sum(task_ids: Collection[UUID]) -> Finding:
     """A task spent what its charges booked, and holds nothing at its end."""
     booked = {
         row["task"]: (row["nano"], row["tokens"])
-        for row in Charge.objects.filter(task__in=task_ids, state__in=BOOKED)
+        for row in Charge.objects.filter(task__in=task_ids)
+        .exclude(state=Charge.State.HELD)
         .values("task")
         .annotate(
             nano=Sum("settled_nano"), tokens=Sum(F("input_tokens") + F("output_tokens"))
@@ -218,25 +218,40 @@ def caps_hold(task_ids: Collection[UUID]) -> Finding:
 
 
 def charges_are_booked_once(task_ids: Collection[UUID]) -> Finding:
-    """What a step asked once was settled once; each charge has one settlement."""
-    settled = Charge.objects.filter(task__in=task_ids, state=Charge.State.SETTLED)
-    twice = (
-        settled.values("step", "request_hash")
+    """What was answered is not asked again; a charge is settled once.
+
+    A call that was taken for lost is asked again, and then both answers may come: two
+    calls were made, and both are paid for. What was on record when it was asked again
+    should have been replayed.
+    """
+    charges = Charge.objects.filter(task__in=task_ids)
+    again = _rows(
+        "SELECT l.id FROM charges l JOIN charges e ON e.step_id = l.step_id "
+        "AND e.request_hash = l.request_hash AND e.attempt < l.attempt "
+        "WHERE l.task_id = ANY(%s) AND e.reply IS NOT NULL "
+        "AND e.settled_at < l.created_at",
+        task_ids,
+    )
+    broken = [f"charge {charge} is for what was answered before" for (charge,) in again]
+    settled = TaskEvent.objects.filter(task__in=task_ids, type="charge.settled")
+    times = Counter((each.task_id, each.data["charge_id"]) for each in settled)
+    broken += [
+        f"charge {charge_id} of task {task_id} was settled {count} times"
+        for (task_id, charge_id), count in times.items()
+        if count > 1
+    ]
+    return _finding("no call is charged twice", charges.count(), broken)
+
+
+def calls_made_twice(task_ids: Collection[UUID]) -> int:
+    """Count the questions that were asked again while the first call was under way."""
+    return len(
+        Charge.objects.filter(task__in=task_ids, reply__isnull=False)
+        .values("step", "request_hash")
         .annotate(times=Count("pk"))
         .filter(times__gt=1)
         .order_by()
     )
-    broken = [f"step {row['step']} paid {row['times']} times" for row in twice]
-    bookings: Counter[tuple[UUID, str]] = Counter(
-        (event.task_id, event.data["charge_id"])
-        for event in TaskEvent.objects.filter(task__in=task_ids, type="charge.settled")
-    )
-    broken += [
-        f"charge {charge_id} of task {task_id} was settled {times} times"
-        for (task_id, charge_id), times in bookings.items()
-        if times > 1
-    ]
-    return _finding("no call is charged twice", settled.count(), broken)
 
 
 def chains_verify(task_ids: Collection[UUID]) -> Finding:

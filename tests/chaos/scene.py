@@ -15,7 +15,7 @@ from tasks_app.models import Charge, Task
 from tests.chaos.arms import effects_are_single, repeats_of
 from tests.chaos.callers import Callers
 from tests.chaos.expectations import check_expectations, end_of
-from tests.chaos.invariants import check_all
+from tests.chaos.invariants import calls_made_twice, check_all
 from tests.chaos.model import ChaosModel
 from tests.chaos.plans import ChaosTask, make_tasks
 from tests.chaos.recoveries import recoveries_of
@@ -140,7 +140,11 @@ class Scene:
             deaths={name: m.deaths for name, m in fleet.members.items()},
             faults=model.faults,
             findings=[*check_all(ids), effects_are_single(kept), *expected],
-            notes=[repeats_of(forgetful)],
+            notes=[
+                repeats_of(forgetful),
+                "model calls that were taken for lost, asked again and answered both "
+                f"times: {calls_made_twice(ids)}",
+            ],
         )
 
     def _strike(self) -> None:

@@ -15,7 +15,7 @@ from octollm.ids import new_id
 from tasks_app.models import Attempt, Charge, Step, Task, TaskEvent, TaskResult, Verdict
 from tasks_app.pipeline import run_step
 from tests.builders import claim_of, make_planned_task, make_step
-from tests.chaos.invariants import check_all
+from tests.chaos.invariants import calls_made_twice, check_all
 
 pytestmark = pytest.mark.django_db
 
@@ -159,9 +159,9 @@ def leave_charge_held(task: Task) -> None:
     add_charge(task, state="held", settled_at=None)
 
 
-def settle_twice(task: Task) -> None:
-    add_charge(task)
-    add_charge(task)
+def ask_again(task: Task) -> None:
+    add_charge(task, reply="{}")
+    add_charge(task, reply="{}", attempt=2)
 
 
 def book_twice(task: Task) -> None:
@@ -195,6 +195,17 @@ def cut_off(task: Task) -> None:
     TaskEvent.objects.filter(task=task, seq=task.event_seq).delete()
 
 
+def test_call_that_was_asked_again_while_it_was_under_way_is_two_calls(ended: Task):
+    first = add_charge(ended, reply=None, state="presumed")
+    add_charge(ended, reply="{}", attempt=2)
+    Charge.objects.filter(pk=first.pk).update(
+        reply="{}", state="settled", settled_at=Now()
+    )
+
+    assert broken(ended) == []
+    assert calls_made_twice([ended.pk]) == 1
+
+
 CHAIN = "every chain verifies"
 
 
@@ -212,7 +223,7 @@ CHAIN = "every chain verifies"
         (begin_late, {"every step is done once"}),
         (begin_early, {"every step waits for those before it"}),
         (leave_charge_held, {"no charge stays held"}),
-        (settle_twice, {"no call is charged twice"}),
+        (ask_again, {"no call is charged twice"}),
         (book_twice, {"no call is charged twice", CHAIN}),
         (spend_unbooked, {"every ledger sums"}),
         (hold_on, {"every ledger sums"}),
