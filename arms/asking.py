@@ -15,6 +15,7 @@ from arms.providers import Provider
 from arms.questions import Question, Rung
 from octollm import metrics
 from octollm.errors import (
+    BudgetBusyError,
     BudgetExceededError,
     ModelAnswerError,
     ModelFormatError,
@@ -103,6 +104,12 @@ class Asking:
                 answer = self._try()
             except ModelFormatError:
                 self._rung = rungs.below(self._rung)
+            except BudgetBusyError:
+                raise
+            except BudgetExceededError as refused:
+                call = self._question.call(self._provider, self._rung, self._price)
+                self._question = self._question.shortened(call, refused)
+                logger.info("a shorter answer is asked for, to fit the budget")
             else:
                 self._learn(answer)
                 return answer

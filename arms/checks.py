@@ -17,7 +17,7 @@ from arms import providers, registry, remote
 @checks.register
 def check_providers(**_: Any) -> list[checks.CheckMessage]:
     """Find providers that cannot be asked as they are set."""
-    return [*_unreadable(), *_incomplete(), *_unused()]
+    return [*_unreadable(), *_incomplete(), *_unused(), *_unguarded()]
 
 
 @checks.register
@@ -70,6 +70,16 @@ def _unused() -> Iterator[checks.CheckMessage]:
             "_MODEL_* and _PRICE_* are not used.",
             hint="Unset them, or make them an entry of OCTOLLM_LLM_PROVIDERS.",
             id="arms.W001",
+        )
+
+
+def _unguarded() -> Iterator[checks.CheckMessage]:
+    if settings.OCTOLLM_LLM_ALLOW_UNPRICED:
+        yield checks.Warning(
+            "OCTOLLM_LLM_ALLOW_UNPRICED is set: calls of models without a known price "
+            "are booked at 0, and no cap in dollars holds for them.",
+            hint="Give each such provider a price, and unset it.",
+            id="arms.W002",
         )
 
 

@@ -168,6 +168,11 @@ class CallPrice:
     cached_per_million: Decimal | None = None
     version: str = ""
 
+    @property
+    def dearest_input(self) -> Decimal:
+        """USD per million tokens of input, wherever they come from."""
+        return max(self.input_per_million, self.cached_per_million or Decimal(0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
@@ -176,7 +181,8 @@ class ModelCall:
     Attributes:
         purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
         request_hash: HMAC of what is sent, so that a resumed step can be replayed.
-        input_tokens: pessimistic upper bound.
+        nth: its number among the equal calls of the attempt, from 0.
+        input_tokens: a careful estimate, see ``token_counts.py``.
         output_tokens: the limit sent to the provider.
         provider: its name in the settings.
         rung: how strictly the answer's form is asked for: ``json_schema``,
@@ -189,8 +195,22 @@ class ModelCall:
     input_tokens: int
     output_tokens: int
     price: CallPrice
+    nth: int = 0
     provider: str = ""
     rung: str = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a step's record says of a call that it is about to make.
+
+    Attributes:
+        nth: the call's number among the equal calls of this attempt, from 0.
+        reply: what the step was answered to that call before, if it was.
+    """
+
+    nth: int
+    reply: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,10 +236,11 @@ class Meter(Protocol):
     One meter belongs to one attempt of one step. Safe to call from any thread.
     """
 
-    def replay(self, request_hash: str) -> str | None:
-        """Return the recorded reply of this call made earlier by this step.
+    def replay(self, request_hash: str) -> Recorded:
+        """Number a call, and return the reply that this step paid for earlier.
 
-        The nth call with the same hash within an attempt gets the nth reply.
+        The nth call with the same hash within an attempt gets the reply to the nth
+        one of the attempts before, whatever became of those between.
         """
         ...
 
@@ -228,7 +249,8 @@ class Meter(Protocol):
 
         Raises:
             BudgetBusyError: others hold what is needed; a retry helps.
-            BudgetExceededError: spent and need exceed the cap; it does not.
+            BudgetExceededError: it can never fit; a retry does not help.
+            CallCancelledError: the step is another worker's by now.
         """
         ...
 

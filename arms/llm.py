@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 
 from arms.answers import Answer, Completion, from_record
@@ -111,9 +112,10 @@ def complete(
         temperature=temperature,
         json_schema=json_schema,
     )
-    record = services.meter.replay(question.hash)
-    if record is not None:
-        return from_record(record).completion(is_replayed=True)
+    recorded = services.meter.replay(question.hash)
+    if recorded.reply is not None:
+        return from_record(recorded.reply).completion(is_replayed=True)
+    question = replace(question, nth=recorded.nth)
     return _first_answer(question, services).completion()
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MAX_PRICE = 1_000_000
 
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+#: The source of a price that nobody knows, where the operator allows such calls.
+UNPRICED = "unpriced"
 # How the source of a listed price begins; its provider follows.
 _LISTED = "genai-prices:"
 # What the ledger keeps of a price.
@@ -54,18 +56,18 @@ def price_of(
         override: what the operator says that it costs, which needs no look-up.
 
     Raises:
-        UnpricedModelError: nobody knows it; an unknown price is never 0.
+        UnpricedModelError: nobody knows it; an unknown price is 0 only by the
+            operator's explicit word, and then says so in its source.
     """
     override = override or _price_in_settings(base_url)
     if override is not None:
         _require_sane(override)
         return override
     if is_private(base_url):
-        free = Decimal(0)
-        return CallPrice(
-            input_per_million=free, output_per_million=free, source="private address"
-        )
+        return _nothing("private address")
     listed = _dearest(base_url, model)
+    if listed is None and settings.OCTOLLM_LLM_ALLOW_UNPRICED:
+        return _nothing(UNPRICED)
     if listed is None:
         raise UnpricedModelError(
             f"The price of “{model}” at {urlsplit(base_url).hostname} is unknown; set "
@@ -119,6 +121,11 @@ def is_private(base_url: str) -> bool:
     except ValueError:
         return bool(host) and ("." not in host or host.endswith(_LOCAL_SUFFIXES))
     return address.is_private or address.is_loopback or address.is_link_local
+
+
+def _nothing(source: str) -> CallPrice:
+    free = Decimal(0)
+    return CallPrice(input_per_million=free, output_per_million=free, source=source)
 
 
 def _price_in_settings(base_url: str) -> CallPrice | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Final, Literal
 
 from arms.contract import CallPrice, ModelCall
 from arms.providers import Provider
+from arms.token_counts import estimate_tokens
+from octollm.errors import BudgetExceededError
 from octollm.types import JSONObject, JSONValue
 from reflex.fingerprints import fingerprint
 from reflex.screening import find_pii
@@ -18,6 +20,9 @@ Rung = Literal["json_schema", "json_object", "text"]
 #: How strictly the form of an answer is asked for, the strictest first. Every server
 #: takes the last.
 RUNGS: Final[tuple[Rung, ...]] = ("json_schema", "json_object", "text")
+
+#: An answer is cut to what the budget leaves, but not below this share.
+LEAST_SHARE: Final = 0.25
 
 # Servers refuse JSON mode, or send white space until they are cut off, when the
 # prompt does not hold the word.
@@ -38,6 +43,8 @@ class Question:
 
     Attributes:
         json_schema: what the answer should look like, or nothing for any text.
+        nth: its number among the equal questions of the attempt; no part of ``hash``.
+        shortened_to: what the budget leaves of ``max_output_tokens``; likewise.
     """
 
     messages: tuple[Message, ...]
@@ -45,6 +52,15 @@ class Question:
     max_output_tokens: int
     temperature: float
     json_schema: Mapping[str, JSONValue] | None
+    nth: int = 0
+    shortened_to: int | None = None
+
+    @property
+    def output_limit(self) -> int:
+        """How many tokens the answer may have."""
+        if self.shortened_to is None:
+            return self.max_output_tokens
+        return self.shortened_to
 
     @property
     def hash(self) -> str:
@@ -66,7 +82,7 @@ class Question:
         body: JSONObject = {
             "model": provider.model_for(self.purpose),
             "messages": [*self._sent_messages()],
-            provider.max_output_field: self.max_output_tokens,
+            provider.max_output_field: self.output_limit,
         }
         if provider.takes_temperature:
             body["temperature"] = self.temperature
@@ -81,12 +97,29 @@ class Question:
             purpose=self.purpose,
             model=provider.model_for(self.purpose),
             request_hash=self.hash,
+            nth=self.nth,
             input_tokens=self._input_bound(rung),
-            output_tokens=self.max_output_tokens,
+            output_tokens=self.output_limit,
             price=price,
             provider=provider.name,
             rung=rung,
         )
+
+    def shortened(self, call: ModelCall, refused: BudgetExceededError) -> Question:
+        """Return the question with an answer as long as the budget allows.
+
+        Raises:
+            BudgetExceededError: ``refused``, if less than a quarter of the answer fits.
+                A plan is not shortened: it is asked for with a smaller prompt first.
+        """
+        room = min(
+            refused.room_tokens - call.input_tokens,
+            _affordable(call, refused.room_usd),
+        )
+        is_enough = LEAST_SHARE * self.max_output_tokens <= room < self.output_limit
+        if self.purpose == "planning" or not is_enough:
+            raise refused
+        return replace(self, shortened_to=room)
 
     def _sent_messages(self) -> list[JSONObject]:
         return [{"role": each.role, "content": each.content} for each in self.messages]
@@ -104,7 +137,7 @@ class Question:
         return {"type": "json_schema", "json_schema": named}
 
     def _input_bound(self, rung: Rung) -> int:
-        """Return a pessimistic count of tokens: English has some four bytes to one.
+        """Return a careful count of tokens, with those of the chat's template.
 
         Providers that put the schema into the prompt count it too.
         """
@@ -112,7 +145,7 @@ class Question:
         response_format = self._response_format(rung)
         if response_format is not None:
             parts.append(json.dumps(response_format))
-        return sum(math.ceil(len(part.encode()) / 3) + 4 for part in parts)
+        return sum(estimate_tokens(part) + 4 for part in parts)
 
 
 def make_question(
@@ -140,6 +173,17 @@ def make_question(
         temperature=temperature,
         json_schema=json_schema,
     )
+
+
+def _affordable(call: ModelCall, usd: Decimal) -> int:
+    """Return how many tokens of output dollars buy beside a call's input."""
+    price = call.price
+    left = usd * 1_000_000 - price.dearest_input * call.input_tokens
+    if left < 0:
+        return 0
+    if not price.output_per_million:
+        return call.output_tokens
+    return int(left / price.output_per_million)
 
 
 def _guarded(text: str) -> str:

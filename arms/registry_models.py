@@ -88,7 +88,10 @@ class Execution(models.Model):
         """Name the table."""
 
         db_table = "executions"
-        indexes = [models.Index(fields=["scope_id"], name="idx_executions_scope")]
+        indexes = [
+            models.Index(fields=["scope_id"], name="idx_executions_scope"),
+            models.Index(fields=["finished_at"], name="idx_executions_age"),
+        ]
 
     def __str__(self) -> str:
         """Show the arm and the request."""

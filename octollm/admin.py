@@ -86,13 +86,15 @@ class OwnerAdmin(ModelAdmin):
     """Owners; one that must go is made inactive, for tasks hang on its row."""
 
     icon: ClassVar[str] = "badge"
-    list_display = ("name", "is_active", "user", "key_count", "created_at")
+    list_display = (
+        *("name", "is_active", "user", "key_count", "monthly_cap_usd", "created_at"),
+    )
     list_filter = ("is_active",)
     ordering = ("name",)
     search_fields = ("name", "user__username")
     list_select_related = ("user",)
     autocomplete_fields = ("user",)
-    fields = ("name", "user", "is_active", "created_at")
+    fields = ("name", "user", "is_active", "monthly_cap_usd", "created_at")
     readonly_fields = ("created_at",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:

@@ -35,6 +35,7 @@ from octollm.errors import (
     DatabaseUnavailableError,
     InvalidPlanError,
     OctoLLMError,
+    OwnerBudgetExceededError,
     TaskRejectedError,
     UnreadableRequestError,
 )
@@ -209,6 +210,9 @@ class ProblemFormatter(ExceptionFormatter):
             document["rule_ids"] = list(self.original_exc.rule_ids)
         if isinstance(self.original_exc, InvalidPlanError):
             document["violations"] = list(self.original_exc.violations)
+        if isinstance(self.original_exc, OwnerBudgetExceededError):
+            document["month"] = f"{self.original_exc.month:%Y-%m}"
+            document["left_usd"] = f"{self.original_exc.left_usd:.9f}"
         return document
 
     @property

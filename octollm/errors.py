@@ -11,7 +11,9 @@ OctoLLMError
 │   ├── UnknownArmError          assigned_arm names no arm
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
+│   ├── OwnerBudgetExceededError the owner's cap for the month is taken (402)
 │   ├── NoPlanError              the task has no plan yet (404)
+│   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   ├── IllegalStateError        not legal for the task as it stands (409)
 │   ├── ApprovalChangedError     the answer is to another plan (409)
@@ -46,6 +48,8 @@ OctoLLMError
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from typing import ClassVar
 
 
@@ -157,11 +161,48 @@ class OperatorNeededError(RequestError):
     http_status = 403
 
 
+class OwnerBudgetExceededError(RequestError):
+    """The owner's cap for the month does not allow it.
+
+    402 and not 429: clients repeat a 429 by themselves, and this stays refused until
+    the month or the cap is another.
+
+    Attributes:
+        needed_usd: what was to be reserved.
+        left_usd: what may still be.
+        cap_usd: the cap.
+        month: its first day, UTC.
+    """
+
+    code = "owner_budget_exceeded"
+    http_status = 402
+
+    def __init__(
+        self, *, needed_usd: Decimal, left_usd: Decimal, cap_usd: Decimal, month: date
+    ) -> None:
+        """Say what is left."""
+        super().__init__(
+            f"This would reserve {needed_usd:.6f} USD; of the owner's cap of "
+            f"{cap_usd:.6f} USD for {month:%Y-%m}, {left_usd:.6f} are left."
+        )
+        self.needed_usd = needed_usd
+        self.left_usd = left_usd
+        self.cap_usd = cap_usd
+        self.month = month
+
+
 class NoPlanError(RequestError):
     """The task has no plan yet."""
 
     code = "no_plan"
     http_status = 404
+
+
+class ResultRemovedError(RequestError):
+    """The result was removed by retention; another Idempotency-Key makes a new one."""
+
+    code = "result_removed"
+    http_status = 410
 
 
 class ArmNotServedError(RequestError):
@@ -355,14 +396,25 @@ class BudgetExceededError(OctoLLMError):
 
     Attributes:
         limit: ``cost`` or ``tokens``.
+        room_usd: what a call could cost at most; 0 when nobody said.
+        room_tokens: how many tokens it could have at most; likewise.
     """
 
     code = "budget_exceeded"
 
-    def __init__(self, message: str = "", *, limit: str = "cost") -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        limit: str = "cost",
+        room_usd: Decimal = Decimal(0),
+        room_tokens: int = 0,
+    ) -> None:
         """Name the limit that stopped it."""
         super().__init__(message)
         self.limit = limit
+        self.room_usd = room_usd
+        self.room_tokens = room_tokens
 
 
 class BudgetBusyError(BudgetExceededError):

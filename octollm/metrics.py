@@ -74,6 +74,17 @@ LLM_COST = Counter(
 LLM_CALLS = Counter(
     "octollm_llm_calls_total", "Model calls by outcome.", ["model", "outcome"]
 )
+LLM_OVERRUNS = Counter(
+    "octollm_llm_overruns_total",
+    "Model calls that used more than was held for them.",
+    ["arm", "model"],
+)
+LATE_BOOKINGS = Counter(
+    "octollm_late_bookings_total",
+    "What came for a charge that had ended, and changed nothing: the act (settle, "
+    "presume, release) and the charge's state.",
+    ["act", "state"],
+)
 LLM_DURATION = Histogram(
     "octollm_llm_duration_seconds",
     "Time of model calls that were answered.",

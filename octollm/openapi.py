@@ -44,6 +44,15 @@ class ProblemSerializer(serializers.Serializer[Any]):
         required=False,
         help_text="With invalid_plan: one sentence per broken rule, its id first.",
     )
+    month = serializers.CharField(
+        required=False, help_text="With owner_budget_exceeded: such as 2026-11, UTC."
+    )
+    left_usd = serializers.DecimalField(
+        max_digits=18,
+        decimal_places=9,
+        required=False,
+        help_text="With owner_budget_exceeded: what is left of the owner's cap.",
+    )
     links = serializers.DictField(
         child=serializers.CharField(),
         required=False,

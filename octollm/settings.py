@@ -235,6 +235,14 @@ OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
 OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 8 * 2**20)
 OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
 
+# Retention in days, 0 for ever; of tasks from their end on, of other rows by age ------
+OCTOLLM_RETAIN_EVENTS_DAYS = env.float("OCTOLLM_RETAIN_EVENTS_DAYS", 90.0)
+OCTOLLM_RETAIN_RESULTS_DAYS = env.float("OCTOLLM_RETAIN_RESULTS_DAYS", 0.0)
+OCTOLLM_RETAIN_VAULT_DAYS = env.float("OCTOLLM_RETAIN_VAULT_DAYS", 0.0)
+OCTOLLM_RETAIN_IDEMPOTENCY_DAYS = env.float("OCTOLLM_RETAIN_IDEMPOTENCY_DAYS", 30.0)
+OCTOLLM_RETAIN_SCREENINGS_DAYS = env.float("OCTOLLM_RETAIN_SCREENINGS_DAYS", 90.0)
+OCTOLLM_RETAIN_EXECUTIONS_DAYS = env.float("OCTOLLM_RETAIN_EXECUTIONS_DAYS", 14.0)
+
 # The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
 OCTOLLM_REFLEX_ENGINE = env.str("OCTOLLM_REFLEX_ENGINE", "auto")
 
@@ -269,6 +277,8 @@ OCTOLLM_LLM_MODEL_ANALYSIS = env.str("OCTOLLM_LLM_MODEL_ANALYSIS", "")
 OCTOLLM_LLM_PRICE_INPUT = optional_decimal("OCTOLLM_LLM_PRICE_INPUT")
 OCTOLLM_LLM_PRICE_OUTPUT = optional_decimal("OCTOLLM_LLM_PRICE_OUTPUT")
 OCTOLLM_LLM_PRICE_CACHED = optional_decimal("OCTOLLM_LLM_PRICE_CACHED")
+# Whether a model may be asked whose price nobody knows: its calls are booked at 0.
+OCTOLLM_LLM_ALLOW_UNPRICED = env.bool("OCTOLLM_LLM_ALLOW_UNPRICED", False)
 OCTOLLM_LLM_TIMEOUT_S = env.float("OCTOLLM_LLM_TIMEOUT_S", 60.0)
 # Half of the web process's threads: planning never keeps /health from answering.
 OCTOLLM_PLANNER_WAITS = env.int("OCTOLLM_PLANNER_WAITS", 2)

@@ -56,6 +56,7 @@ class Screening(models.Model):
         indexes = [
             models.Index(fields=["scope_id", "created_at"], name="screenings_scope"),
             models.Index(fields=["action", "created_at"], name="screenings_action"),
+            models.Index(fields=["created_at"], name="screenings_age"),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from django.db import transaction
 
 from octollm.errors import VaultError
 from octollm.types import JSONValue
+from reflex import scopes
 from reflex.fingerprints import fingerprint
 from reflex.models import VaultEntry, VaultKey
 from reflex.placeholders import LITERAL, PLACEHOLDER, has_placeholder, placeholder
@@ -143,6 +144,9 @@ class _StoredShelf:
 
     def open(self) -> VaultKey:
         self.stack.enter_context(transaction.atomic())
+        # First of all: who closes a scope for good has its lock before shredding.
+        if not scopes.is_open(self.scope_id):
+            raise VaultError(f"The vault of {self.scope_id} takes no more values.")
         VaultKey.objects.bulk_create([_new_key(self.scope_id)], ignore_conflicts=True)
         key = VaultKey.objects.select_for_update().filter(scope_id=self.scope_id)
         if not key:

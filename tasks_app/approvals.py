@@ -30,12 +30,13 @@ from planner.plan import Plan, PlanningContract
 from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import open_vault
 from tasks_app import planning
+from tasks_app.amounts import Amount
 from tasks_app.finish import close_unapproved
 from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Approval, Step, Task
 from tasks_app.models import Plan as PlanRow
 from tasks_app.plan_edits import edit_of
-from tasks_app.planning import NEVER, Amount
+from tasks_app.planning import NEVER
 from tasks_app.steps_read import plan_digest
 from tasks_app.turn import Turn, task_turn
 

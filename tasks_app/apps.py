@@ -11,10 +11,12 @@ class TasksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell scrapes how much work is open, and the planner what tasks taught."""
+        """Tell scrapes what is open, the planner what tasks taught, the vault its end."""
         from octollm import metrics
         from planner import memory, observed
+        from reflex import scopes
 
         metrics.register_collector("tasks", "tasks_app.gauges.collect")
         observed.register("tasks_app.experience.observations")
         memory.register("tasks_app.experience.remembered_plans")
+        scopes.register("tasks_app.deletion.is_scope_open")

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from arms.registry import catalogue
 from octollm.access.callers import owner_of
 from octollm.api import PROBLEM_JSON, problem
-from octollm.errors import ArmNotServedError
+from octollm.errors import ArmNotServedError, ResultRemovedError
 from octollm.openapi import ProblemSerializer
 from octollm.types import JSONObject
 from planner.arm import answer_of
@@ -87,7 +87,7 @@ class PlannerExecuteView(APIView):
         responses={
             200: PlannerAnswerSerializer,
             **dict.fromkeys(
-                ((code, PROBLEM_JSON) for code in (409, 422, 502, 504)),
+                ((code, PROBLEM_JSON) for code in (402, 409, 410, 422, 502, 504)),
                 ProblemSerializer,
             ),
         },
@@ -146,7 +146,9 @@ def _submission(body: dict[str, Any], request: Request) -> services.Submission:
 
 def _plan_of(task: Task) -> JSONObject:
     """Return the plan as its owner may see it."""
-    result = TaskResult.objects.filter(task=task).order_by("-run")[0]
+    result = TaskResult.objects.filter(task=task).order_by("-run").first()
+    if result is None:
+        raise ResultRemovedError
     shown = presenting.present_result_data(task, result)
     plan = shown["plan"] if isinstance(shown, dict) else {}
     return plan if isinstance(plan, dict) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -45,13 +46,27 @@ def sign(
     )
 
 
-def first_break(task_id: UUID, events: Iterable[Event], *, head: str) -> int | None:
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """The event that a chain goes on behind: its number and its MAC."""
+
+    seq: int
+    mac: str
+
+
+BEGINNING = Link(seq=0, mac="")
+
+
+def first_break(
+    task_id: UUID, events: Iterable[Event], *, head: str, after: Link = BEGINNING
+) -> int | None:
     """Return the number where a task's chain breaks, or nothing when it holds.
 
-    ``events`` come in order from number 1; ``head`` is the MAC that the task row
+    ``events`` come in order from the number behind ``after``, which is that of a
+    checkpoint where older events were removed; ``head`` is the MAC that the task row
     keeps, so that a missing tail is noticed too (the number after the last one).
     """
-    previous, expected = "", 1
+    previous, expected = after.mac, after.seq + 1
     for event in events:
         mac = sign(
             previous,

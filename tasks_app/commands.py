@@ -1,17 +1,23 @@
-"""``octollm demo``: the sample goal on the sample reviews, shown live."""
+"""The commands of tasks: a demo, the ledger's, the audit's, and repair."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, NoReturn
+from uuid import UUID
 
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
 from tasks_app import repair_commands
+from tasks_app.audit_commands import audit
 
 app = typer.Typer()
 app.add_typer(repair_commands.app)
+app.add_typer(audit, name="audit")
+ledger = typer.Typer(help="Look after what was booked.", no_args_is_help=True)
+app.add_typer(ledger, name="ledger")
 
 
 @app.command()
@@ -42,3 +48,36 @@ def demo(
         raise typer.Exit(ExitCode.FAILED)
     if first:
         typer.echo("The system stays up. `make demo` submits the goal again.")
+
+
+@ledger.command()
+def correct(
+    charge: Annotated[UUID, typer.Argument(help="The charge's id.")],
+    *,
+    cost_usd: Annotated[str, typer.Option(help="What the call really cost.")],
+    reason: Annotated[str, typer.Option(help="Why; 200 characters at most.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Book a charge anew at what it really cost, also when its task has ended.
+
+    The task's ledger shows it as corrected; the event says the reason and what stood
+    there before. The owner's cap follows.
+    """
+    join_with_django(data_dir)
+    from tasks_app.ledger import correct_charge  # needs Django
+    from tasks_app.models import Charge
+
+    try:
+        corrected = correct_charge(charge, cost_usd=Decimal(cost_usd), reason=reason)
+    except Charge.DoesNotExist:
+        _refuse("no such charge")
+    except InvalidOperation:
+        _refuse("the cost is no number")
+    except ValueError as error:
+        _refuse(str(error))
+    typer.echo(f"Booked at {corrected.settled_nano / Decimal(10**9):.9f} USD.")
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"octollm: {message}", err=True)
+    raise typer.Exit(ExitCode.USAGE)

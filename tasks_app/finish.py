@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, ValidationError
 from octollm import metrics
 from octollm.types import JSONObject
 from planner.plan import Plan
+from tasks_app.amounts import Amount
 from tasks_app.models import Task, Verdict
-from tasks_app.planning import Amount
 from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Assembly, Finding, assemble
 from tasks_app.steps_read import Draft, draft_result

@@ -6,42 +6,40 @@ booked even when it is more than was held, and even after its claim was lost.
 
 from __future__ import annotations
 
-import math
+import logging
 import threading
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import F, Q, QuerySet
 
-from arms.contract import CallPrice, ModelCall, ModelUsage
+from arms.contract import CallPrice, ModelCall, ModelUsage, Recorded
 from octollm import metrics
-from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
-from tasks_app.models import NANO_PER_USD, Charge, Step
+from octollm.errors import BudgetBusyError, CallCancelledError, IllegalStateError
+from tasks_app import funds
+from tasks_app.amounts import Amount, cost_nano, to_nano, worst_case
+from tasks_app.booking import Figures, book, charges, note_price
+from tasks_app.models import NANO_PER_USD, Charge, Step, Task
 from tasks_app.turn import Claim, Turn, task_turn
 
-# One dollar per million tokens is 1,000 nano-dollars per token.
-_NANO_PER_TOKEN = 1_000
+logger = logging.getLogger(__name__)
+
 # No call has more tokens than this; the highest price times so many fits the columns.
 MAX_TOKENS = 100_000_000
+# What an operator may say that a call cost, and how long the reason may be.
+MAX_CORRECTION_USD = Decimal(1_000_000)
+MAX_REASON = 200
 
-
-def cost_nano(
-    price: CallPrice, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0
-) -> int:
-    """Return what tokens cost in nano-dollars, rounded up.
-
-    ``cached_tokens`` are those of ``input_tokens`` that the provider had in its cache.
-    """
-    per_cached = price.cached_per_million
-    if per_cached is None:
-        per_cached = price.input_per_million
-    exact = (
-        price.input_per_million * (input_tokens - cached_tokens)
-        + per_cached * cached_tokens
-        + price.output_per_million * output_tokens
-    ) * _NANO_PER_TOKEN
-    return math.ceil(exact)
+# In one statement, so that a reply that is taken is counted.
+_REPLAY = """
+UPDATE charges SET replay_count = replay_count + 1
+WHERE step_id = %s AND request_hash = %s AND nth = %s AND reply IS NOT NULL
+RETURNING reply
+"""
 
 
 class TaskMeter:
@@ -53,69 +51,80 @@ class TaskMeter:
         self._asked: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def replay(self, request_hash: str) -> str | None:
-        """Return what the step was answered to its nth call of this kind before."""
+    def replay(self, request_hash: str) -> Recorded:
+        """Number a call, and return what the step was answered to it before."""
         with self._lock:
             nth = self._asked[request_hash]
             self._asked[request_hash] += 1
-        replies = (
-            Charge.objects.filter(
-                step=self._claim.step,
-                request_hash=request_hash,
-                state=Charge.State.SETTLED,
-            )
-            .order_by("created_at", "id")
-            .values_list("reply", flat=True)
-        )
-        return replies[nth : nth + 1].first()
+        with connection.cursor() as cursor:
+            cursor.execute(_REPLAY, [self._claim.step.pk, request_hash, nth])
+            row = cursor.fetchone()
+        return Recorded(nth=nth, reply=row[0] if row else None)
 
     def reserve(self, call: ModelCall) -> UUID:
         """Hold the worst case: from the step's envelope first, then from the rest."""
-        nano = _worst_nano(call)
-        tokens = call.input_tokens + call.output_tokens
-        claim = self._claim
-        with task_turn(claim.step.task_id) as turn:
-            step = Step.objects.filter(
-                pk=claim.step.pk, claim_id=claim.claim_id
-            ).first()
+        claim, need = self._claim, worst_case(call)
+        with _cancelled_when_deleted(), task_turn(claim.step.task_id) as turn:
+            mine = Step.objects.filter(pk=claim.step.pk, claim_id=claim.claim_id)
+            step = mine.defer("input", "output", "evidence").first()
             if step is None:
                 raise CallCancelledError
-            own_nano = min(nano, step.envelope_nano)
-            own_tokens = min(tokens, step.envelope_tokens)
-            _require_free(turn, nano=nano - own_nano, tokens=tokens - own_tokens)
-            turn.draw(step, nano=own_nano, tokens=own_tokens)
-            turn.hold(nano=nano, tokens=tokens)
-            charge = _held(call, claim, nano=nano, tokens=tokens)
-            charge.save(force_insert=True)
-            turn.event(
-                "charge.held", charge_id=str(charge.pk), nano=nano, tokens=tokens
-            )
-        return charge.pk
+            try:
+                sources = funds.take(turn, step, need)
+            except BudgetBusyError as busy:
+                # Raised behind the commit, which keeps that the step waits.
+                refusal = busy
+            else:
+                return _hold(turn, call, claim, need, sources)
+        raise refusal
 
     def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
         """Book what was used; the reply is kept for a resumed step."""
-        with task_turn(self._claim.step.task_id) as turn:
-            charge = Charge.objects.get(pk=charge_id)
-            if charge.state == Charge.State.PRESUMED:
-                _unbook(turn, charge)
-            _measure(charge, usage)
-            charge.reply = reply
-            _book(turn, charge, Charge.State.SETTLED)
-        _report(charge, usage.latency_s)
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id, usage):
+            with task_turn(task_id) as turn:
+                charge = charges().get(pk=charge_id)
+                is_booked = book(turn, charge, "settle", _used(charge, usage, reply))
+            if is_booked:
+                _report(charge, usage.latency_s)
 
     def presume(self, charge_id: UUID) -> None:
         """Book the worst case of a call whose reply was lost."""
-        with task_turn(self._claim.step.task_id) as turn:
-            charge = _open_charge(charge_id)
-            if charge is not None:
-                _presume(turn, charge)
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
+            charge = charges().get(pk=charge_id)
+            book(turn, charge, "presume", _worst(charge))
 
     def release(self, charge_id: UUID) -> None:
-        """Give back the hold of a call that never left."""
-        with task_turn(self._claim.step.task_id) as turn:
-            charge = _open_charge(charge_id)
-            if charge is not None:
-                _book(turn, charge, Charge.State.RELEASED)
+        """Give back the hold of a call that never left, or what was presumed of it."""
+        task_id = self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
+            book(turn, charges().get(pk=charge_id), "release", Figures())
+
+
+@contextmanager
+def _cancelled_when_deleted() -> Iterator[None]:
+    """Let no further call start for a task that is gone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        raise CallCancelledError from None
+
+
+@contextmanager
+def _noted_when_deleted(
+    task_id: UUID, usage: ModelUsage | None = None
+) -> Iterator[None]:
+    """Log a booking whose task is gone: its worst case stands in the tombstone."""
+    try:
+        yield
+    except Task.DoesNotExist:
+        tokens = usage.input_tokens + usage.output_tokens if usage else "unknown"
+        logger.warning(
+            "a charge came after its task was deleted; tokens: %s",
+            tokens,
+            extra={"task_id": str(task_id)},
+        )
 
 
 def lost_charges() -> QuerySet[Charge]:
@@ -123,36 +132,101 @@ def lost_charges() -> QuerySet[Charge]:
     over = ~Q(step__status=Step.Status.RUNNING) | Q(
         attempt__lt=F("step__attempt_count")
     )
-    return Charge.objects.filter(over, state=Charge.State.HELD)
+    return charges().filter(over, state=Charge.State.HELD)
 
 
 def presume_lost(turn: Turn) -> int:
     """Book a task's lost charges at worst case; return how many."""
     lost = list(lost_charges().filter(task=turn.task))
     for charge in lost:
-        _presume(turn, charge)
+        book(turn, charge, "presume", _worst(charge))
     return len(lost)
 
 
-def _measure(charge: Charge, usage: ModelUsage) -> None:
-    """Note on a charge what its call used, and what that costs."""
-    charge.latency_s = usage.latency_s
+def correct_charge(charge_id: UUID, *, cost_usd: Decimal, reason: str) -> Charge:
+    """Book a charge anew at what an operator says it cost; its task may have ended.
+
+    The tokens stay as they are: it was the price that was wrong.
+
+    Raises:
+        Charge.DoesNotExist: there is no such charge.
+        IllegalStateError: its call is under way.
+        ValueError: the cost or the reason is not one.
+    """
+    reason = reason.strip()
+    if not (0 < len(reason) <= MAX_REASON and reason.isprintable()):
+        raise ValueError(f"the reason must be 1 to {MAX_REASON} printable characters")
+    if not (cost_usd.is_finite() and 0 <= cost_usd <= MAX_CORRECTION_USD):
+        raise ValueError(f"the cost must be from 0 to {MAX_CORRECTION_USD} USD")
+    task_id = Charge.objects.values_list("task_id", flat=True).get(pk=charge_id)
+    with task_turn(task_id) as turn:
+        charge = charges().get(pk=charge_id)
+        if charge.state == Charge.State.HELD:
+            raise IllegalStateError("The call is under way; what it costs comes yet.")
+        figures = Figures(
+            nano=to_nano(cost_usd),
+            input_tokens=charge.input_tokens,
+            output_tokens=charge.output_tokens,
+            cached_tokens=charge.cached_tokens,
+            is_estimated=charge.is_estimated,
+        )
+        book(turn, charge, "correct", figures, reason=reason)
+    return charge
+
+
+def _hold(
+    turn: Turn, call: ModelCall, claim: Claim, need: Amount, sources: funds.Sources
+) -> UUID:
+    """Write the charge of a reservation, and where it was taken from."""
+    charge = Charge(
+        task_id=claim.step.task_id,
+        step=claim.step,
+        attempt=claim.attempt,
+        purpose=call.purpose,
+        provider=call.provider,
+        model=call.model,
+        rung=call.rung,
+        request_hash=call.request_hash,
+        nth=call.nth,
+        held_nano=need.nano,
+        held_tokens=need.tokens,
+    )
+    note_price(charge, call.price)
+    charge.save(force_insert=True)
+    lent = {"lent_by": list(sources.lenders)} if sources.lenders else {}
+    turn.event(
+        "charge.held",
+        charge_id=str(charge.pk),
+        nano=need.nano,
+        tokens=need.tokens,
+        top_up_nano=sources.top_up.nano,
+        top_up_tokens=sources.top_up.tokens,
+        **lent,
+    )
+    return charge.pk
+
+
+def _used(charge: Charge, usage: ModelUsage, reply: str) -> Figures:
+    """Return what a call used and what that costs."""
     if not _is_believable(usage):
-        _assume_worst(charge)
-        return
+        return _worst(charge, latency_s=usage.latency_s, reply=reply)
     price = usage.price or _held_price(charge)
     cached = min(usage.cached_tokens, usage.input_tokens)
-    charge.settled_nano = cost_nano(
-        price,
+    return Figures(
+        nano=cost_nano(
+            price,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=cached,
+        ),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=cached,
+        is_estimated=usage.is_estimated,
+        price=price,
+        latency_s=usage.latency_s,
+        reply=reply,
     )
-    charge.input_tokens = usage.input_tokens
-    charge.output_tokens = usage.output_tokens
-    charge.cached_tokens = cached
-    charge.is_estimated = usage.is_estimated
-    _note_price(charge, price)
 
 
 def _is_believable(usage: ModelUsage) -> bool:
@@ -161,11 +235,16 @@ def _is_believable(usage: ModelUsage) -> bool:
     return all(0 <= count <= MAX_TOKENS for count in counts)
 
 
-def _assume_worst(charge: Charge) -> None:
-    charge.settled_nano = charge.held_nano
-    charge.input_tokens = charge.held_tokens
-    charge.output_tokens = 0
-    charge.is_estimated = True
+def _worst(
+    charge: Charge, *, latency_s: float | None = None, reply: str | None = None
+) -> Figures:
+    return Figures(
+        nano=charge.held_nano,
+        input_tokens=charge.held_tokens,
+        is_estimated=True,
+        latency_s=latency_s,
+        reply=reply,
+    )
 
 
 def _held_price(charge: Charge) -> CallPrice:
@@ -178,102 +257,10 @@ def _held_price(charge: Charge) -> CallPrice:
     )
 
 
-def _note_price(charge: Charge, price: CallPrice) -> None:
-    charge.price_input = price.input_per_million
-    charge.price_output = price.output_per_million
-    charge.price_cached = price.cached_per_million
-    charge.price_source = price.source
-    charge.price_version = price.version
-
-
 def _report(charge: Charge, latency_s: float) -> None:
-    """Count a settled call in the metrics."""
+    """Count an answered call in the metrics."""
     metrics.LLM_TOKENS.labels(charge.model, "input").inc(charge.input_tokens)
     metrics.LLM_TOKENS.labels(charge.model, "output").inc(charge.output_tokens)
     metrics.LLM_COST.labels(charge.model).inc(charge.settled_nano / NANO_PER_USD)
     labels = (charge.provider, charge.model, charge.purpose)
     metrics.LLM_DURATION.labels(*labels).observe(latency_s)
-
-
-def _presume(turn: Turn, charge: Charge) -> None:
-    _assume_worst(charge)
-    _book(turn, charge, Charge.State.PRESUMED)
-
-
-def _require_free(turn: Turn, *, nano: int, tokens: int) -> None:
-    task = turn.task
-    for limit, need, cap, spent, held in (
-        ("cost", nano, task.max_cost_nano, task.spent_nano, task.held_nano),
-        ("tokens", tokens, task.max_tokens, task.spent_tokens, task.held_tokens),
-    ):
-        if need and spent + need > cap:
-            raise BudgetExceededError(
-                f"The budget's {limit} do not suffice for the next call.", limit=limit
-            )
-        if need and spent + held + need > cap:
-            raise BudgetBusyError(limit=limit)
-
-
-def _worst_nano(call: ModelCall) -> int:
-    """Return the most that a call may cost: cached input may be the dearer one."""
-    return max(
-        cost_nano(
-            call.price,
-            input_tokens=call.input_tokens,
-            output_tokens=call.output_tokens,
-            cached_tokens=cached_tokens,
-        )
-        for cached_tokens in (0, call.input_tokens)
-    )
-
-
-def _held(call: ModelCall, claim: Claim, *, nano: int, tokens: int) -> Charge:
-    charge = Charge(
-        task_id=claim.step.task_id,
-        step=claim.step,
-        attempt=claim.attempt,
-        purpose=call.purpose,
-        provider=call.provider,
-        model=call.model,
-        rung=call.rung,
-        request_hash=call.request_hash,
-        held_nano=nano,
-        held_tokens=tokens,
-    )
-    _note_price(charge, call.price)
-    return charge
-
-
-def _open_charge(charge_id: UUID) -> Charge | None:
-    return Charge.objects.filter(pk=charge_id, state=Charge.State.HELD).first()
-
-
-def _unbook(turn: Turn, charge: Charge) -> None:
-    """Take a presumed booking back, because the true figure came after all."""
-    tokens = charge.input_tokens + charge.output_tokens
-    turn.spend(nano=-charge.settled_nano, tokens=-tokens)
-    turn.hold(nano=charge.held_nano, tokens=charge.held_tokens)
-
-
-def _book(turn: Turn, charge: Charge, state: Charge.State) -> None:
-    """Turn a hold into what was spent, under the task's lock."""
-    tokens = charge.input_tokens + charge.output_tokens
-    metrics.LLM_CALLS.labels(charge.model, state).inc()
-    charge.state = state
-    charge.settled_at = datetime.now(UTC)
-    charge.save(force_update=True)
-    turn.hold(nano=-charge.held_nano, tokens=-charge.held_tokens)
-    turn.spend(nano=charge.settled_nano, tokens=tokens)
-    turn.event(
-        f"charge.{state}",
-        charge_id=str(charge.pk),
-        nano=charge.settled_nano,
-        tokens=tokens,
-    )
-    if charge.settled_nano > charge.held_nano or tokens > charge.held_tokens:
-        turn.event(
-            "charge.overrun",
-            charge_id=str(charge.pk),
-            nano=charge.settled_nano - charge.held_nano,
-            tokens=tokens - charge.held_tokens,
-        )

@@ -36,36 +36,51 @@ from octollm.types import JSONObject, JSONValue
 from planner.plan import Plan, resolve
 from planner.planning import make_plan
 from tasks_app import approvals, planning, steps_read
+from tasks_app.amounts import Amount, to_usd
 from tasks_app.claims import held_claims
 from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
-from tasks_app.models import Attempt, Step
+from tasks_app.models import Attempt, Step, Task
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
 _random = random.Random()  # noqa: S311  # spreads retries, guards nothing
+# How many of the shortest pauses a step waits for budget before it asks unasked.
+BUDGET_PAUSES = 5
 
 
 def run_step(claim: Claim) -> Hints:
     """Run a claimed step to its recorded end and say how many hints to send."""
     left = (claim.deadline_at - datetime.now(UTC)).total_seconds()
     stop = StopToken(left)
+    with held_claims.hold(claim, stop), _observed(claim.step.arm):
+        try:
+            return _run_stage(claim, stop)
+        except Task.DoesNotExist:
+            # Cancelled and deleted while we worked: there is nothing to record on.
+            metrics.CLAIMS.labels("late").inc()
+            _log_outcome(claim, "late", "task_deleted")
+            return NOTHING
+
+
+def _run_stage(claim: Claim, stop: StopToken) -> Hints:
     stages: dict[str, Callable[[Claim, StopToken], Hints]] = {
         Step.Kind.PLAN: plan,
         Step.Kind.WORK: work,
         Step.Kind.JUDGE: judge,
     }
-    with held_claims.hold(claim, stop), _observed(claim.step.arm):
-        try:
-            return stages[claim.step.kind](claim, stop)
-        except OctoLLMError as error:
-            return _settle_error(claim, error)
-        except Exception:
-            # A bug in one step must not end the loop that runs the others.
-            logger.exception("a step failed unexpectedly")
-            bug = OctoLLMError("Something went wrong here; the logs say what.")
-            return _record_failure(claim, bug, is_transient=True)
+    try:
+        return stages[claim.step.kind](claim, stop)
+    except Task.DoesNotExist:
+        raise
+    except OctoLLMError as error:
+        return _settle_error(claim, error)
+    except Exception:
+        # A bug in one step must not end the loop that runs the others.
+        logger.exception("a step failed unexpectedly")
+        bug = OctoLLMError("Something went wrong here; the logs say what.")
+        return _record_failure(claim, bug, is_transient=True)
 
 
 @contextmanager
@@ -102,7 +117,7 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
             return _note_late(claim)
         if task.plan_only:
             # Nothing will be paid, so nothing is held.
-            rows = planning.rows_of(made, judging=judging, free=planning.Amount())
+            rows = planning.rows_of(made, judging=judging, free=Amount())
             turn.add_plan(*rows, grants=grants, is_run=False)
             close_planned(turn, made, judging, task=task)
             ready = 0
@@ -201,7 +216,7 @@ def _request(claim: Claim, step_input: JSONObject) -> ArmRequest:
         constraints=list(task.constraints),
         criteria=[criteria[i] for i in claim.step.criteria if i < len(criteria)],
         budget=StepBudget(
-            max_cost_usd=planning.to_usd(task.free_nano + claim.step.envelope_nano),
+            max_cost_usd=to_usd(task.free_nano + claim.step.envelope_nano),
             max_tokens=task.free_tokens + claim.step.envelope_tokens,
             deadline_at=claim.deadline_at,
         ),
@@ -303,15 +318,23 @@ def _retry_delay_s(claim: Claim, error: OctoLLMError) -> float:
 
 
 def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
-    """Put the step back: what it needs is held by others and may come free."""
-    ending = Ending(
-        status=Step.Status.READY,
-        outcome=Attempt.Outcome.RELEASED,
-        delay_s=settings.OCTOLLM_RETRY_MIN_S,
-        is_counted=False,
-        error=_details(error),
-    )
-    return _put_back(claim, ending, code=error.code)
+    """Put the step back: what it needs is held by others and may come free.
+
+    Who gives it back wakes the step; asking again by itself is for what they miss.
+    """
+    with task_turn(claim.step.task_id) as turn:
+        is_woken = claim.step.pk not in turn.task.budget_waiters
+        ending = Ending(
+            status=Step.Status.READY,
+            outcome=Attempt.Outcome.RELEASED,
+            delay_s=0.0 if is_woken else BUDGET_PAUSES * settings.OCTOLLM_RETRY_MIN_S,
+            is_counted=False,
+            error=_details(error),
+        )
+        if not turn.end_attempt(claim, ending):
+            return _note_late(claim)
+    _log_outcome(claim, ending.outcome, error.code)
+    return Hints(count=1, delay_s=ending.delay_s)
 
 
 def _give_back(claim: Claim) -> Hints:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from planner.candidate import renamed_step, rewrite_object
 from planner.plan import Plan, PlannedStep
 from tasks_app import planning
+from tasks_app.amounts import Amount
 from tasks_app.models import Plan as PlanRow
 from tasks_app.models import Step
-from tasks_app.planning import Amount
 from tasks_app.turn import Turn
 
 REASON = "edited"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from itertools import chain
 from uuid import UUID
 
@@ -19,8 +17,9 @@ from planner.grants import NOTHING, Grants
 from planner.plan import PlannedStep, PlanningContract
 from reflex.screening import Checkpoint, screen
 from reflex.vault import open_vault
-from tasks_app.ledger import cost_nano
-from tasks_app.models import NANO_PER_USD, Approval, Plan, Step, Task
+from tasks_app.amounts import Amount, cost_nano, to_nano, to_usd
+from tasks_app.models import Approval, Plan, Step, Task
+from tasks_app.turn import task_turn
 
 # A task's approval: no person is asked.
 NEVER = "never"
@@ -104,25 +103,12 @@ def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
         outcome = screen(
             plans.to_json(made), checkpoint=Checkpoint.MODEL_OUTPUT, vault=vault
         )
+    # In a turn, so that nothing is written about a task that was deleted meanwhile.
+    with task_turn(task_id):
         outcome.save(scope_id=task_id)
     if outcome.is_blocked:
         raise TaskRejectedError(rule_ids=outcome.rule_ids)
     return plans.from_json(outcome.document)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Amount:
-    """Dollars in nano-dollars, and tokens."""
-
-    nano: int = 0
-    tokens: int = 0
-
-    def within(self, other: Amount) -> Amount:
-        """Return as much of this as ``other`` holds."""
-        return Amount(
-            nano=max(0, min(self.nano, other.nano)),
-            tokens=max(0, min(self.tokens, other.tokens)),
-        )
 
 
 def free_of(task: Task) -> Amount:
@@ -174,16 +160,6 @@ def rows_of(
         left -= envelope
         steps.append(_work_step(planned, envelope_nano=envelope))
     return row, [*steps, _judge_step(made, kept, judging=judging)]
-
-
-def to_nano(usd: Decimal) -> int:
-    """Return dollars as whole nano-dollars, rounded up."""
-    return math.ceil(usd * NANO_PER_USD)
-
-
-def to_usd(nano: int) -> Decimal:
-    """Return nano-dollars as dollars, exact."""
-    return Decimal(nano) / NANO_PER_USD
 
 
 def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:

@@ -11,8 +11,9 @@ from django.urls import reverse
 from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
+from tasks_app.amounts import to_usd
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
-from tasks_app.planning import NEVER, to_usd
+from tasks_app.planning import NEVER
 from tasks_app.receipts import cancellation_of
 
 
@@ -63,6 +64,7 @@ def present_task(
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
         "finished_at": _iso(task.finished_at),
+        "removed_parts": task.removed_parts,
         "links": links_of(task),
     }
 
@@ -162,7 +164,7 @@ def present_event(event: TaskEvent) -> JSONObject:
 def links_of(task: Task) -> dict[str, JSONValue]:
     """Return the addresses of a task's parts."""
     base = reverse("task", args=[task.pk])
-    parts = ["results", "plan", "events", "cancel"]
+    parts = ["results", "plan", "events", "ledger", "cancel"]
     if task.stage == Task.Stage.AWAITING_APPROVAL:
         parts += ["approve", "reject"]
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 from octollm.types import JSONObject, JSONValue
 from planner.plan import Plan, to_json
+from tasks_app.amounts import Amount
 from tasks_app.models import NANO_PER_USD, Task
-from tasks_app.planning import Amount
 from tasks_app.results import Assembly, Finding, assemble
 
 

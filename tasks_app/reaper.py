@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from octollm.resilience.models import Worker
 from octollm.types import JSONObject
-from tasks_app import approvals
+from tasks_app import approvals, retention, seals
 from tasks_app.finish import close_stopped
 from tasks_app.ledger import lost_charges, presume_lost
 from tasks_app.models import Step, Task
@@ -42,6 +42,9 @@ def tick(send_hints: Callable[[str, int], None]) -> None:
     forget_workers()
     # Nobody has hinted at what lost workers left ready.
     hint_again(send_hints, after_s=0 if lost_count else settings.OCTOLLM_HINT_AFTER_S)
+    # Last: nobody waits for these.
+    seals.write_seal()
+    retention.tick()
 
 
 def take_back_lost_steps() -> int:

@@ -398,6 +398,11 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     updated_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
+    removed_parts = serializers.ListField(
+        child=serializers.ChoiceField(choices=("events", "results", "vault")),
+        help_text="What retention has removed since; without the vault placeholders "
+        "stay as they are.",
+    )
     links = serializers.DictField(child=serializers.CharField())
 
 
@@ -493,3 +498,6 @@ class EventPageSerializer(serializers.Serializer[Any]):
     results = EventSerializer(many=True)
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)
+    removed_through = serializers.IntegerField(
+        help_text="Events up to this seq were removed by retention; 0: none."
+    )

@@ -102,6 +102,7 @@ def submit_task(owner: Owner, submission: Submission) -> Accepted:
         IdempotencyMismatchError: the key came before with another request.
         UnknownArmError: ``assigned_arm`` names no arm.
         InvalidPlanError: the caller's plan breaks rules; nothing is stored.
+        OwnerBudgetExceededError: the owner's cap does not allow it; nothing is stored.
     """
     _require_known_arm(submission.assigned_arm)
     key_mac = _key_mac(owner, submission.idempotency_key)

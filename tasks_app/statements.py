@@ -91,6 +91,13 @@ WHERE c.task_id = %(task)s AND c.status = 'waiting' AND CASE c.kind
 RETURNING c.step_id
 """
 
+# Who waits for budget asks again now, and not when the pause is over.
+WAKE = """
+UPDATE steps SET run_after = clock_timestamp()
+WHERE id = ANY(%(steps)s) AND status = 'ready' AND run_after > clock_timestamp()
+RETURNING queue
+"""
+
 # Again and again until nothing changes: what depends on a step that will not be
 # done will not be done either.
 SKIP_STEPS = """

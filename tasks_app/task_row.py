@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeAlias, cast
 
-from django.db import connection
+from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
 from octollm.errors import IllegalStateError
-from tasks_app import chain, statements, states
+from tasks_app import caps, chain, statements, states
+from tasks_app.hints import Hints, send_hints
 from tasks_app.models import Task, TaskEvent
 
 Status: TypeAlias = Task.Status
@@ -31,6 +33,7 @@ class TaskRow:
         self.task = task
         self._events: list[TaskEvent] = []
         self._changed: dict[str, Any] = {}
+        self._share = caps.share_of(task)
 
     def event(self, type_: str, **data: Any) -> None:
         """Add an event to the chain, with the next number."""
@@ -97,6 +100,15 @@ class TaskRow:
             spent_tokens=self.task.spent_tokens + tokens,
         )
 
+    def wake(self) -> None:
+        """Let steps that wait for budget ask again: something was given back."""
+        if not self.task.budget_waiters:
+            return
+        rows = self.rows(statements.WAKE, steps=self.task.budget_waiters)
+        self.set(budget_waiters=[])
+        for (queue,) in rows:
+            transaction.on_commit(partial(send_hints, queue, Hints(count=1)))
+
     # The clock ----------------------------------------------------------------
     def stop_clock(self) -> None:
         """Let the clock stand: no deadline ends the task meanwhile."""
@@ -139,6 +151,8 @@ class TaskRow:
                 statements.flush(tuple(columns)),
                 {**values, **self._event_columns(), "task": self.task.pk},
             )
+        caps.carry(self.task, since=self._share)
+        self._share = caps.share_of(self.task)
         self._events, self._changed = [], {}
 
     def _event_columns(self) -> dict[str, list[Any]]:

@@ -21,7 +21,7 @@ from octollm.errors import IllegalStateError
 from octollm.ids import new_id
 from octollm.rows import RowReader
 from octollm.types import JSONObject
-from tasks_app import statements, states
+from tasks_app import caps, statements, states
 from tasks_app.claim import Claim, Ending
 from tasks_app.models import (
     Approval,
@@ -73,6 +73,7 @@ def task_turn(task_id: UUID) -> Iterator[Turn]:
 def open_task(task: Task) -> None:
     """Insert a task with its plan step, ready to be claimed, in one transaction."""
     with transaction.atomic():
+        caps.note_month(task)
         task.save(force_insert=True)
         turn = Turn(task)
         turn.event("task.submitted", priority=task.priority)
@@ -89,6 +90,7 @@ def open_task(task: Task) -> None:
         )
         turn.advance()
         turn.flush()
+        caps.carry(task, since=caps.Share())
 
 
 class Turn(TaskRow):
@@ -253,6 +255,7 @@ class Turn(TaskRow):
         if ending.is_final:
             metrics.STEPS.labels(step.arm, ending.status).inc()
             self.hold(nano=-row[0], tokens=-row[1])
+            self.wake()
         self.event(
             f"step.{ending.status if ending.is_final else ending.outcome}",
             step_id=step.step_id,
@@ -444,8 +447,11 @@ class Turn(TaskRow):
         wait again, or adds one that plans.
 
         Raises:
-            IllegalStateError: the task is in another state than ``failed``.
+            IllegalStateError: the task is in another state than ``failed``, or what it
+                would work on was removed.
         """
+        if {"results", "vault"} & set(self.task.removed_parts):
+            raise IllegalStateError("What the task worked on is kept no longer.")
         now, run = datetime.now(UTC), self.task.run + 1
         states.TASK.require(self.task.status, Status.PROCESSING)
         self.move(Status.PROCESSING, Stage.EXECUTING)

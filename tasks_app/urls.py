@@ -15,6 +15,7 @@ urlpatterns = [
     ),
     path("tasks/<uuid:task_id>/plan", views.PlanView.as_view(), name="task-plan"),
     path("tasks/<uuid:task_id>/events", views.EventsView.as_view(), name="task-events"),
+    path("tasks/<uuid:task_id>/ledger", views.LedgerView.as_view(), name="task-ledger"),
     path("tasks/<uuid:task_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
     path(
         "tasks/<uuid:task_id>/approve",

@@ -8,17 +8,21 @@ from uuid import UUID
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
-from octollm.access.callers import owner_of
+from octollm.access.callers import name_of, owner_of
+from octollm.api import PROBLEM_JSON
 from octollm.errors import NoPlanError
+from octollm.openapi import ProblemSerializer
 from octollm.pagination import NewestFirstPagination
 from octollm.serializers import query_of, refuse_body
-from tasks_app import presenting, services
-from tasks_app.models import Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app import deletion, ledger_read, presenting, services
+from tasks_app.ledger_serializers import LedgerQuerySerializer, LedgerSerializer
+from tasks_app.models import EventCheckpoint, Plan, Step, Task, TaskEvent, TaskResult
 from tasks_app.planning import NEVER
 from tasks_app.serializers import (
     PLAN_EXAMPLE,
@@ -45,7 +49,10 @@ class SubmitView(APIView):
 
     @extend_schema(
         request=SubmitSerializer,
-        responses=AcceptedSerializer,
+        responses={
+            200: AcceptedSerializer,
+            (402, PROBLEM_JSON): ProblemSerializer,
+        },
         examples=[SUBMIT_EXAMPLE, PLAN_EXAMPLE],
         parameters=[
             OpenApiParameter(
@@ -107,7 +114,7 @@ class TaskListView(APIView):
 
 
 class TaskView(APIView):
-    """Show one task."""
+    """Show one task, or delete it."""
 
     @extend_schema(responses=TaskSerializer)
     def get(self, request: Request, task_id: UUID) -> Response:
@@ -116,6 +123,24 @@ class TaskView(APIView):
         task = own_task(request, task_id)
         result = TaskResult.objects.filter(task=task).order_by("-run").first()
         return Response(presenting.present_task_with_result(task, result))
+
+    @extend_schema(
+        responses={
+            status.HTTP_204_NO_CONTENT: None,
+            (status.HTTP_409_CONFLICT, PROBLEM_JSON): ProblemSerializer,
+        }
+    )
+    def delete(self, request: Request, task_id: UUID) -> Response:
+        """Delete an ended task for good, with all that was kept of it."""
+        query_of(request)
+        refuse_body(request)
+        try:
+            deletion.delete_task(
+                task_id, owner=owner_of(request), deleted_by=name_of(request)
+            )
+        except Task.DoesNotExist:
+            raise Http404 from None
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class ResultsView(APIView):
@@ -162,7 +187,32 @@ class EventsView(APIView):
             replace_query_param(here, "after", events[-1].seq) if has_more else None
         )
         shown = [presenting.present_event(event) for event in events]
-        return Response({"results": shown, "next": following, "previous": None})
+        page = {"results": shown, "next": following, "previous": None}
+        return Response(page | {"removed_through": _removed_through(task)})
+
+
+class LedgerView(APIView):
+    """Show what a task may spend, holds and spent."""
+
+    pagination_class = NewestFirstPagination
+
+    @extend_schema(responses=LedgerSerializer, parameters=[LedgerQuerySerializer])
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """Return the sums over all charges, and a page of the charges."""
+        query_of(request, LedgerQuerySerializer)
+        task = own_task(request, task_id)
+        pagination = self.pagination_class()
+        rows = ledger_read.charges_of(task)
+        charges = pagination.paginate_queryset(rows, request, self)
+        page = pagination.get_paginated_response(ledger_read.present_charges(charges))
+        return Response(
+            {
+                "task_id": str(task.pk),
+                **ledger_read.sums_of(task),
+                "charges": page.data.pop("results"),
+                **page.data,
+            }
+        )
 
 
 class CancelView(APIView):
@@ -208,6 +258,14 @@ def own_task(request: Request, task_id: UUID) -> Task:
     if task is None:
         raise Http404
     return task
+
+
+def _removed_through(task: Task) -> int:
+    """Return the number of the last event that retention removed; 0: none."""
+    if "events" not in task.removed_parts:
+        return 0
+    checkpoint = EventCheckpoint.objects.filter(pk=task.pk).first()
+    return checkpoint.seq if checkpoint else 0
 
 
 def narrowed(tasks: QuerySet[Task], query: dict[str, Any]) -> QuerySet[Task]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from django.utils import timezone
+
 from octollm.access.models import Owner
-from tasks_app.models import Plan, Step, Task
+from reflex.vault import Concealable, open_vault
+from tasks_app.finish import close_cancelled
+from tasks_app.models import Charge, Plan, Step, Task
 from tasks_app.turn import Claim, Ending, open_task, task_turn
 
 
@@ -18,7 +23,8 @@ def make_owner(name: str = "") -> Owner:
 
 def make_task(*, owner: Owner | None = None, **overrides: Any) -> Task:
     """Return an accepted task whose plan step is ready."""
-    task = Task(owner=owner or make_owner(), goal="Count the words", **overrides)
+    overrides.setdefault("goal", "Count the words")
+    task = Task(owner=owner or make_owner(), **overrides)
     open_task(task)
     task.refresh_from_db()
     return task
@@ -64,6 +70,40 @@ def make_planned_task(*steps: Step, **overrides: Any) -> Task:
         turn.advance()
     task.refresh_from_db()
     return task
+
+
+def make_ended_task(*, days_ago: float = 0, **overrides: Any) -> Task:
+    """Return a task with one step done and one not, cancelled so many days ago."""
+    task = make_planned_task(make_step("a"), make_step("b"), **overrides)
+    finish_step(task, "a")
+    with task_turn(task.pk) as turn:
+        close_cancelled(turn)
+    ended_at = timezone.now() - timedelta(days=days_ago)
+    Task.objects.filter(pk=task.pk).update(finished_at=ended_at)
+    task.refresh_from_db()
+    return task
+
+
+def make_charge(step: Step, **overrides: Any) -> Charge:
+    """Return a charge that is held for a call of a step."""
+    fields: dict[str, Any] = {
+        "purpose": "analysis",
+        "model": "m",
+        "request_hash": "h",
+        "held_nano": 9,
+        "held_tokens": 9,
+        "price_input": 0,
+        "price_output": 0,
+        "price_source": "tests",
+    }
+    fields |= {"task_id": step.task_id, "step": step, "attempt": 1}
+    return Charge.objects.create(**(fields | overrides))
+
+
+def conceal(task: Task, text: str) -> str:
+    """Put an e-mail address away under a task and return its placeholder."""
+    with open_vault(task.pk) as vault:
+        return vault.conceal([Concealable(type="EMAIL", text=text)])[0]
 
 
 def claim_of(task: Task, step_id: str, *, worker: str = "tests") -> Claim:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from arms.contract import ArmServices, ModelCall, ModelUsage
+from arms.contract import ArmServices, ModelCall, ModelUsage, Recorded
 from octollm.errors import BudgetExceededError
 from octollm.resilience.deadline import StopToken
 
@@ -17,9 +18,9 @@ class MemoryMeter:
     states: dict[UUID, str] = field(default_factory=dict)
     calls: list[ModelCall] = field(default_factory=list)
     usages: list[ModelUsage] = field(default_factory=list)
-    replies: dict[str, list[str]] = field(default_factory=dict)
+    replies: dict[tuple[str, int], str] = field(default_factory=dict)
     max_tokens: int = 1_000_000
-    _replayed: dict[str, int] = field(default_factory=dict)
+    _asked: Counter[str] = field(default_factory=Counter)
 
     @property
     def outcomes(self) -> list[str]:
@@ -28,15 +29,12 @@ class MemoryMeter:
 
     def next_attempt(self) -> None:
         """Start over as a resumed step does: recorded replies are given again."""
-        self._replayed.clear()
+        self._asked.clear()
 
-    def replay(self, request_hash: str) -> str | None:
-        nth = self._replayed.get(request_hash, 0)
-        recorded = self.replies.get(request_hash, [])
-        if nth >= len(recorded):
-            return None
-        self._replayed[request_hash] = nth + 1
-        return recorded[nth]
+    def replay(self, request_hash: str) -> Recorded:
+        nth = self._asked[request_hash]
+        self._asked[request_hash] += 1
+        return Recorded(nth=nth, reply=self.replies.get((request_hash, nth)))
 
     def reserve(self, call: ModelCall) -> UUID:
         if call.input_tokens + call.output_tokens > self.max_tokens:
@@ -48,8 +46,7 @@ class MemoryMeter:
 
     def settle(self, charge_id: UUID, usage: ModelUsage, reply: str) -> None:
         call = self.calls[list(self.states).index(charge_id)]
-        self.replies.setdefault(call.request_hash, []).append(reply)
-        self._replayed[call.request_hash] = len(self.replies[call.request_hash])
+        self.replies[call.request_hash, call.nth] = reply
         self.usages.append(usage)
         self._end(charge_id, "settled")
 

@@ -100,3 +100,10 @@ def scopes_of(request: Request) -> frozenset[str] | None:
     if isinstance(request.auth, ApiKey) and request.auth.scopes:
         return frozenset(request.auth.scopes)
     return None
+
+
+def name_of(request: Request) -> str:
+    """Return who asks, as a record may name them: a key's prefix or an account."""
+    if isinstance(request.auth, ApiKey):
+        return request.auth.prefix
+    return str(request.user.get_username())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -24,14 +26,28 @@ class Owner(models.Model):
         help_text="The account that acts as this owner in the browser.",
     )
     is_active = models.BooleanField(default=True, db_default=True)
+    monthly_cap_usd = models.DecimalField(
+        max_digits=12,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="USD that tasks submitted in one month (UTC) may take; empty: no cap.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
-        """Name the table."""
+        """Name the table, and what the database guards."""
 
         app_label = "octollm"
         db_table = "owners"
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="owners_cap",
+                condition=Q(monthly_cap_usd__isnull=True) | Q(monthly_cap_usd__gte=0),
+            )
+        ]
 
     def __str__(self) -> str:
         """Show the name."""

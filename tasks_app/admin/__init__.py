@@ -4,6 +4,6 @@ Texts stand as they are stored, with placeholders; nothing is revealed here. Dja
 imports this package to have them registered.
 """
 
-from tasks_app.admin import approvals, charges, results, steps, tasks
+from tasks_app.admin import approvals, audit, charges, results, steps, tasks
 
-__all__ = ["approvals", "charges", "results", "steps", "tasks"]
+__all__ = ["approvals", "audit", "charges", "results", "steps", "tasks"]

@@ -8,9 +8,36 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from octollm.history import link_to
+from octollm.history import ReadOnlyAdmin, link_to
 from tasks_app.admin.pages import COLOURS, TaskPartAdmin, shown_dollars
-from tasks_app.models import Charge
+from tasks_app.models import Charge, OwnerMonth
+
+
+@admin.register(OwnerMonth)
+class OwnerMonthAdmin(ReadOnlyAdmin):
+    """What owners with a cap reserve and spend, month by month."""
+
+    icon: ClassVar[str] = "calendar_month"
+    list_display = ("month", "owner", "cap", "reserved", "spent")
+    list_select_related = ("owner",)
+    list_filter = ("owner",)
+    fields = (("owner", "month"), ("reserved", "spent"), "cap")
+
+    @display(description="Cap today")
+    def cap(self, row: OwnerMonth) -> str:
+        """Show the owner's cap as it is now."""
+        cap = row.owner.monthly_cap_usd
+        return "none" if cap is None else f"${cap:.6f}"
+
+    @display(description="Reserved", ordering="reserved_nano")
+    def reserved(self, row: OwnerMonth) -> str:
+        """Show what open tasks may still take."""
+        return shown_dollars(row.reserved_nano)
+
+    @display(description="Spent", ordering="spent_nano")
+    def spent(self, row: OwnerMonth) -> str:
+        """Show what ended tasks took."""
+        return shown_dollars(row.spent_nano)
 
 
 @admin.register(Charge)
@@ -47,6 +74,7 @@ class ChargeAdmin(TaskPartAdmin):
     fields = (
         ("task_link", "step_link"),
         ("attempt", "purpose"),
+        ("nth", "replay_count"),
         ("provider", "model"),
         ("rung", "state_"),
         ("settled_dollars", "held_dollars"),

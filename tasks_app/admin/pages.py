@@ -28,6 +28,7 @@ COLOURS = {
     "skipped": "warning",
     "retry": "warning",
     "presumed": "warning",
+    "corrected": "info",
     "not_checked": "warning",
 }
 SHOWN_GOAL = 60

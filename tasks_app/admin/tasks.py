@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from octollm.errors import IllegalStateError
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
 from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
+from tasks_app.deletion import delete_task
+from tasks_app.ledger_read import sums_of
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult, Verdict
 
 
@@ -131,6 +136,7 @@ class TaskAdmin(StatusAdmin):
     )
     search_fields = ("id", "goal")
     date_hierarchy = "created_at"
+    actions = ("delete_for_good",)
     inlines = (
         StepInline,
         VerdictInline,
@@ -176,6 +182,7 @@ class TaskAdmin(StatusAdmin):
                     ("spent_tokens", "held_tokens"),
                     "max_tokens",
                     ("max_time_seconds", "deadline_at"),
+                    "ledger",
                 ),
             },
         ),
@@ -188,6 +195,7 @@ class TaskAdmin(StatusAdmin):
                     ("finished_at", "duration"),
                     ("run", "plan_version"),
                     ("stop_reason", "event_head"),
+                    "removed_parts_",
                 ),
             },
         ),
@@ -207,6 +215,43 @@ class TaskAdmin(StatusAdmin):
             done_count=_count(steps.filter(status=Step.Status.DONE)),
         )
 
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Who may delete tasks may do so by the action, which keeps a record."""
+        return request.user.has_perm("tasks_app.delete_task")
+
+    @admin.action(description="Delete for good", permissions=["erase"])
+    def delete_for_good(
+        self, request: HttpRequest, queryset: QuerySet[Task]
+    ) -> HttpResponse | None:
+        """Ask for confirmation, then delete those that have ended."""
+        if request.POST.get("confirmed"):
+            self._delete(request, queryset)
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Delete these tasks for good?",
+            "opts": self.opts,
+            "tasks": queryset.select_related("owner"),
+            "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/tasks_delete.html", context)
+
+    def _delete(self, request: HttpRequest, tasks: QuerySet[Task]) -> None:
+        deleted, left = 0, 0
+        for task_id in tasks.values_list("pk", flat=True):
+            try:
+                delete_task(task_id, deleted_by=request.user.get_username())
+                deleted += 1
+            except IllegalStateError:
+                left += 1
+            except Task.DoesNotExist:
+                # Somebody else was first.
+                continue
+        self.message_user(request, f"{deleted} deleted.")
+        if left:
+            text = f"{left} are still open: cancel them first."
+            self.message_user(request, text, level=messages.WARNING)
+
     @display(description="Steps")
     def steps_done(self, task: Any) -> str:
         """Show how many steps are done."""
@@ -224,13 +269,24 @@ class TaskAdmin(StatusAdmin):
         """Show the latest result in a line, and link to all of it."""
         result = TaskResult.objects.filter(task=task).order_by("-run").first()
         if result is None:
-            return "none yet"
+            return "removed" if "results" in task.removed_parts else "none yet"
         return format_html("{} {}", answer_of(result), link_to(result, "(all of it)"))
 
     @display(description="Spent", ordering="spent_nano")
     def spent(self, task: Task) -> str:
         """Show the dollars spent."""
         return f"${task.spent_usd:.6f}"
+
+    @display(description="Ledger")
+    def ledger(self, task: Task) -> SafeString:
+        """Show the sums that the owner sees; the charges have pages of their own."""
+        url = reverse("admin:tasks_app_charge_changelist")
+        return format_html(
+            '{}<a class="text-link" href="{}?task__id__exact={}">charges</a>',
+            shown_json(sums_of(task)),
+            url,
+            task.pk,
+        )
 
     @display(description="Error")
     def error_(self, task: Task) -> SafeString | str:
@@ -261,6 +317,11 @@ class TaskAdmin(StatusAdmin):
     def given_plan_(self, task: Task) -> SafeString | str:
         """Show the plan that came with the request."""
         return shown_json(task.given_plan) if task.given_plan else "none"
+
+    @display(description="Removed by retention")
+    def removed_parts_(self, task: Task) -> str:
+        """Name what is not kept any more."""
+        return shown_list(task.removed_parts, empty="nothing")
 
     @display(description="Granted to plans")
     def grants_(self, task: Task) -> SafeString | str:

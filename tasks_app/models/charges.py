@@ -14,14 +14,17 @@ from tasks_app.models.tasks import Task
 class Charge(models.Model):
     """A call that costs dollars or tokens, from its reservation to its settlement.
 
-    Amounts are integer nano-dollars: a call of $0.000003 is not 0. A settled row
-    keeps the reply, so that a step that is resumed pays for it once.
+    Amounts are integer nano-dollars: a call of $0.000003 is not 0. A row that was
+    answered keeps the reply, so that a step that is resumed pays for it once.
 
     Attributes:
         purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
         provider: the name that the settings give it.
         rung: how strictly the answer's form was asked for: ``json_schema``,
             ``json_object`` or ``text``.
+        nth: the call's number among the equal calls of its attempt; NULL: written by
+            a version that did not count.
+        replay_count: how often a resumed step took the reply instead of asking.
         held_nano: the worst case that was reserved, at the dearest tier.
         settled_nano: what was booked, 0 while held or when released.
         cached_tokens: how many of ``input_tokens`` the provider had in its cache.
@@ -29,7 +32,8 @@ class Charge(models.Model):
         price_input: USD per million tokens that came from no cache; of the dearest
             tier while held, then of the one that the call fell in. So are the others.
         price_cached: for cached input; NULL: that of other input.
-        price_source: ``settings``, ``private address`` or the list and its provider.
+        price_source: ``settings``, ``private address``, ``unpriced`` or the list and
+            its provider.
         price_version: of the list.
         latency_s: from sending to the end of the answer; NULL: no answer.
     """
@@ -41,6 +45,7 @@ class Charge(models.Model):
         SETTLED = "settled"  # booked at what was used
         PRESUMED = "presumed"  # reply lost: booked at worst case
         RELEASED = "released"  # provably never reached the provider
+        CORRECTED = "corrected"  # booked anew: the true figure came later
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="charges")
@@ -51,6 +56,8 @@ class Charge(models.Model):
     model = models.CharField()
     rung = models.CharField(default="", db_default="", blank=True)
     request_hash = models.CharField(max_length=64)
+    nth = models.IntegerField(null=True)
+    replay_count = models.IntegerField(default=0, db_default=0)
     state = models.CharField(choices=State, default=State.HELD)
     held_nano = models.BigIntegerField()
     held_tokens = models.BigIntegerField()
@@ -79,7 +86,7 @@ class Charge(models.Model):
                 name="charges_state",
                 condition=Q(state="held", settled_at__isnull=True)
                 | Q(
-                    state__in=("settled", "presumed", "released"),
+                    state__in=("settled", "presumed", "released", "corrected"),
                     settled_at__isnull=False,
                 ),
             ),
@@ -87,8 +94,23 @@ class Charge(models.Model):
                 name="charges_amounts",
                 condition=Q(held_nano__gte=0, held_tokens__gte=0, settled_nano__gte=0),
             ),
+            models.UniqueConstraint(
+                name="charges_one_reply",
+                fields=["step", "request_hash", "nth"],
+                condition=Q(reply__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
         """Show the model and the state."""
         return f"{self.model} {self.state}"
+
+    @property
+    def used_tokens(self) -> int:
+        """What was booked of tokens, 0 while held or when released."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def is_overrun(self) -> bool:
+        """Whether more was booked than had been held."""
+        return self.settled_nano > self.held_nano or self.used_tokens > self.held_tokens

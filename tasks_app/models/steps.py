@@ -62,7 +62,8 @@ class Step(models.Model):
     """One item of work: making the plan, a planned step, or judging.
 
     ``priority_rank``, ``owner_rank`` and ``owner`` are copies that let one index
-    decide what is claimed next. Only ``turn.py`` writes a row that exists.
+    decide what is claimed next. Only ``turn.py`` writes a row that exists; retention
+    empties the output of ended tasks' steps.
     """
 
     class Kind(models.TextChoices):

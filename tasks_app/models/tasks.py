@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -32,6 +33,8 @@ class Task(models.Model):
         cancel_requested_at: when the caller cancelled, with what was spent by then.
         forked_from: the task that this one repeats with a change, up to the step
             ``forked_step``.
+        removed_parts: what retention has taken since the task ended: ``events``,
+            ``results``, ``vault``.
     """
 
     class Status(models.TextChoices):
@@ -99,6 +102,10 @@ class Task(models.Model):
     held_nano = models.BigIntegerField(default=0, db_default=0)
     spent_tokens = models.BigIntegerField(default=0, db_default=0)
     held_tokens = models.BigIntegerField(default=0, db_default=0)
+    # Steps that were refused because of what others hold, since some came free.
+    budget_waiters = ArrayField(models.UUIDField(), default=list, db_default=[])
+    # The month whose cap of the owner it counts against; NULL: there was none.
+    cap_month = models.DateField(null=True, editable=False)
     event_seq = models.IntegerField(default=0, db_default=0)
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})
@@ -119,6 +126,7 @@ class Task(models.Model):
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
+    removed_parts = ArrayField(models.CharField(), default=list, db_default=[])
     idempotency_mac = models.CharField(  # noqa: DJ001  # NULLs are not equal
         max_length=64, null=True, editable=False
     )
@@ -141,6 +149,11 @@ class Task(models.Model):
                 fields=["deadline_at"],
                 name="idx_tasks_deadline",
                 condition=Q(status="processing"),
+            ),
+            models.Index(
+                fields=["finished_at", "id"],
+                name="idx_tasks_finished",
+                condition=Q(finished_at__isnull=False),
             ),
         ]
         constraints = [

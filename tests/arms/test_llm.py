@@ -16,6 +16,7 @@ from arms.clients import client_of
 from arms.llm import Message, complete, identity, is_configured
 from arms.provider_errors import retry_after_s
 from arms.providers import providers_for
+from arms.token_counts import estimate_tokens
 from octollm.errors import (
     BudgetExceededError,
     CallCancelledError,
@@ -62,14 +63,14 @@ def test_what_is_sent_is_the_prompt_the_model_and_the_limits(
     }
 
 
-def test_the_hold_is_an_upper_bound_of_the_call(
+def test_the_hold_is_a_careful_estimate_of_the_call(
     model: FakeModel, meter: MemoryMeter
 ) -> None:
     ask(meter, max_output_tokens=321)
 
     call = meter.calls[0]
-    sizes = [len(message.content.encode()) for message in PROMPT]
-    assert call.input_tokens == sum(-(-size // 3) + 4 for size in sizes)
+    counts = [estimate_tokens(message.content) for message in PROMPT]
+    assert call.input_tokens == sum(count + 4 for count in counts)
     assert call.output_tokens == 321
     assert call.price.source == "private address"
 

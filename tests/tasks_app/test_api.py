@@ -316,6 +316,7 @@ class TestReading:
             *("approval", "approval_mode"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
             "cancellation",
+            "removed_parts",
         }
         assert shown["spent"] == {
             "cost_usd": "0.000000000",
@@ -323,7 +324,9 @@ class TestReading:
             "seconds": 0.0,
         }
         assert shown["created_at"].endswith("+00:00")
-        assert set(shown["links"]) == {"self", "results", "plan", "events", "cancel"}
+        assert set(shown["links"]) == {
+            *("self", "results", "plan", "events", "ledger", "cancel"),
+        }
 
     def test_plan_shows_steps_in_order(self, client, owner):
         task = make_planned_task(

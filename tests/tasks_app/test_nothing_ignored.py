@@ -28,7 +28,7 @@ def task(client: APIClient) -> Task:
     return make_planned_task(make_step("a"), owner=Owner.objects.get(name="caller"))
 
 
-@pytest.mark.parametrize("part", ["", "/results", "/plan", "/events"])
+@pytest.mark.parametrize("part", ["", "/results", "/plan", "/events", "/ledger"])
 def test_unknown_query_of_a_task_is_refused(client: APIClient, task: Task, part: str):
     answer = client.get(f"/tasks/{task.pk}{part}?colour=red")
 

@@ -14,16 +14,15 @@ from arms import health, registry
 from arms.registry_models import ArmInstance
 from octollm.errors import InvalidPlanError, UnpricedModelError
 from planner.plan import Plan, PlannedStep
+from reflex.models import Screening
+from tasks_app.amounts import Amount, to_nano, to_usd
 from tasks_app.models import Task
 from tasks_app.planning import (
-    Amount,
     compile_given,
     contract_of,
     judging_cost,
     rows_of,
     screened,
-    to_nano,
-    to_usd,
 )
 from tests.builders import make_task
 from tests.gate import GateArm
@@ -194,9 +193,15 @@ class TestTexts:
             source=source,
         )
 
-        concealed = screened(made, task_id=uuid4())
+        concealed = screened(made, task_id=make_task().pk)
 
         assert concealed.steps[0].description == "Ask [EMAIL_1]"
+
+    def test_nothing_is_kept_about_a_plan_whose_task_is_gone(self):
+        with pytest.raises(Task.DoesNotExist):
+            screened(plan(planned("a"), source="model"), task_id=uuid4())
+
+        assert not Screening.objects.exists()
 
     @pytest.mark.parametrize("source", ["recipe", "caller"])
     def test_what_no_model_wrote_is_left_as_it_is(self, source):

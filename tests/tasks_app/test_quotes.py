@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from planner.plan import Plan, PlannedStep
+from tasks_app.amounts import Amount
 from tasks_app.claims import claim_next
 from tasks_app.models import Plan as PlanRow
 from tasks_app.models import Step, Task, TaskEvent, TaskResult, Verdict
 from tasks_app.pipeline import run_step
-from tasks_app.planning import Amount
 from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Finding
 from tests.builders import claim_of, make_task, statuses

@@ -8,7 +8,14 @@ from uuid import UUID
 
 import jsonschema
 
-from arms.contract import ArmReply, ArmRequest, ArmServices, Capability, StepBudget
+from arms.contract import (
+    ArmReply,
+    ArmRequest,
+    ArmServices,
+    Capability,
+    Recorded,
+    StepBudget,
+)
 from octollm.ids import new_id
 from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject
@@ -17,7 +24,7 @@ from octollm.types import JSONObject
 class NoMeter:
     """The meter of arms that make no paid call: whatever is asked fails the test."""
 
-    def replay(self, request_hash: str) -> str | None:
+    def replay(self, request_hash: str) -> Recorded:
         raise AssertionError("no model call was expected")
 
     def reserve(self, call: Any) -> UUID:
