@@ -1,170 +1,135 @@
-"""Callers that submit a run's tasks, and ask again whenever no answer comes."""
+"""Callers that submit a run's tasks, and later cancel, approve or reject some."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-import httpx2
-
+from tasks_app.models import Task
 from tests.chaos.plans import ChaosTask
+from tests.chaos.told import TIMEOUT_S, Address, Caller, Told
 
 THREADS = 4
-TIMEOUT_S = 10.0
-AGAIN_AFTER_S = 0.2
 # So many of a hundred tasks are submitted once more although an answer came.
 REPEATED_PERCENT = 15
+LOOK_S = 0.3
 
 
-@dataclass
-class Told:
-    """What the callers were told.
+@dataclass(order=True, frozen=True)
+class _Errand:
+    """What a caller has yet to do with a task, and when."""
 
-    Attributes:
-        accepted: the task's id by its number, from an answer with status 200.
-        answers: how many answers had each status; 0 stands for none.
-        repeats: submissions under a key that had been sent before.
-        differing: keys that named one task first and another one later.
-        refused: what was neither accepted nor worth to be sent again.
-        cancelled: numbers of tasks whose cancellation was answered 200.
-        latencies: seconds to each accepting answer.
-    """
-
-    accepted: dict[int, str] = field(default_factory=dict)
-    answers: Counter[int] = field(default_factory=Counter)
-    repeats: int = 0
-    differing: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    cancelled: set[int] = field(default_factory=set)
-    latencies: list[float] = field(default_factory=list)
+    due: float
+    task: ChaosTask = field(compare=False)
+    task_id: str = field(compare=False)
 
 
 class Callers:
-    """A few threads with one key, each with its share of the tasks."""
+    """A few threads that submit, each its share of the tasks, and one for the rest."""
 
     def __init__(
-        self,
-        tasks: Sequence[ChaosTask],
-        *,
-        seed: int,
-        base_url: str,
-        token: str,
-        every_s: float,
+        self, tasks: Sequence[ChaosTask], *, seed: int, address: Address, every_s: float
     ) -> None:
         """Submit one task each ``every_s`` seconds, all callers together."""
         self.told = Told()
         self._seed = seed
         self._every_s = every_s
-        self._base_url = base_url
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._lock = threading.Lock()
+        self._address = address
+        self._errands: list[_Errand] = []
         self._stop = threading.Event()
         self._began = time.monotonic()
-        self._threads = [
-            threading.Thread(target=self._run, args=(tasks[place::THREADS],))
+        self._submitting = [
+            threading.Thread(target=self._submit_all, args=(tasks[place::THREADS],))
             for place in range(THREADS)
         ]
+        self._following_up = threading.Thread(target=self._follow_up)
 
     @property
     def are_done(self) -> bool:
         """Whether everything was submitted."""
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._submitting)
 
     def start(self) -> None:
         """Begin."""
         self._began = time.monotonic()
-        for thread in self._threads:
+        for thread in (*self._submitting, self._following_up):
             thread.start()
 
     def stop(self) -> None:
-        """Submit nothing more."""
+        """Ask nothing more."""
         self._stop.set()
-        for thread in self._threads:
+        for thread in (*self._submitting, self._following_up):
             if thread.ident is not None:
                 thread.join(2 * TIMEOUT_S)
 
-    def _run(self, tasks: Sequence[ChaosTask]) -> None:
-        with httpx2.Client(
-            base_url=self._base_url, headers=self._headers, timeout=TIMEOUT_S
-        ) as client:
+    # Submitting -------------------------------------------------------------------
+    def _submit_all(self, tasks: Sequence[ChaosTask]) -> None:
+        with Caller(self._address, self.told, self._stop) as caller:
             for task in tasks:
                 due = self._began + task.number * self._every_s
                 if self._stop.wait(max(0.0, due - time.monotonic())):
                     return
-                self._see_through(client, task)
+                self._see_in(caller, task)
 
-    def _see_through(self, client: httpx2.Client, task: ChaosTask) -> None:
-        task_id = self._submit(client, task, is_repeat=False)
+    def _see_in(self, caller: Caller, task: ChaosTask) -> None:
+        task_id = self._submit(caller, task)
         if task_id is None:
             return
-        with self._lock:
+        with self.told.lock:
             self.told.accepted[task.number] = task_id
+            if task.later:
+                due = time.monotonic() + task.later_s
+                self._errands.append(_Errand(due, task, task_id))
         random = Random(f"{self._seed}/caller/{task.number}")
         if random.randrange(100) < REPEATED_PERCENT:
-            self._submit_again(client, task, task_id)
-        if task.cancel_after_s is not None and not self._stop.wait(task.cancel_after_s):
-            self._cancel(client, task, task_id)
+            again = self._submit(caller, task)
+            if again not in (None, task_id):
+                with self.told.lock:
+                    self.told.differing.append(task.key)
 
-    def _submit_again(
-        self, client: httpx2.Client, task: ChaosTask, task_id: str
-    ) -> None:
-        again = self._submit(client, task, is_repeat=True)
-        if again not in (None, task_id):
-            with self._lock:
-                self.told.differing.append(task.key)
-
-    def _cancel(self, client: httpx2.Client, task: ChaosTask, task_id: str) -> None:
-        # A cancellation whose answer was lost is told 409 when it is repeated.
-        answer = self._until_answered(client, f"/tasks/{task_id}/cancel")
-        if answer is not None and answer.status_code == 200:
-            with self._lock:
-                self.told.cancelled.add(task.number)
-
-    def _submit(
-        self, client: httpx2.Client, task: ChaosTask, *, is_repeat: bool
-    ) -> str | None:
-        answer = self._until_answered(client, "/submit", task, is_repeat=is_repeat)
+    def _submit(self, caller: Caller, task: ChaosTask) -> str | None:
+        headers = {"Idempotency-Key": task.key}
+        answer = caller.ask("POST", "/submit", task.body, headers=headers)
         if answer is None:
             return None
-        if answer.status_code != 200:
-            with self._lock:
+        with self.told.lock:
+            self.told.repeats += answer.headers.get("Idempotency-Replayed") == "true"
+            if answer.status_code != 200:
                 said = f"{task.key}: {answer.status_code} {answer.text[:300]}"
                 self.told.refused.append(said)
-            return None
+                return None
         return str(answer.json()["task_id"])
 
-    def _until_answered(
-        self,
-        client: httpx2.Client,
-        path: str,
-        task: ChaosTask | None = None,
-        *,
-        is_repeat: bool = False,
-    ) -> httpx2.Response | None:
-        """Ask until the answer is one; nothing when the run was stopped."""
-        headers = {"Idempotency-Key": task.key} if task else {}
-        while not self._stop.is_set():
-            began = time.monotonic()
-            answer = None
-            # Nobody may be there, or whoever was is killed meanwhile.
-            with contextlib.suppress(httpx2.HTTPError):
-                answer = client.post(path, json=task and task.body, headers=headers)
-            with self._lock:
-                self.told.answers[answer.status_code if answer else 0] += 1
-                self.told.repeats += is_repeat
-                is_repeat = task is not None
-                if answer is not None and answer.status_code == 200 and task:
-                    self.told.latencies.append(time.monotonic() - began)
-            if answer is not None and not _is_worth_repeating(answer.status_code):
-                return answer
-            self._stop.wait(AGAIN_AFTER_S)
-        return None
+    # Afterwards -------------------------------------------------------------------
+    def _follow_up(self) -> None:
+        with Caller(self._address, self.told, self._stop) as caller:
+            while not self._stop.wait(LOOK_S):
+                now = time.monotonic()
+                with self.told.lock:
+                    due = [errand for errand in self._errands if errand.due <= now]
+                for errand in due:
+                    if self._run(caller, errand):
+                        with self.told.lock:
+                            self._errands.remove(errand)
 
-
-def _is_worth_repeating(status: int) -> bool:
-    return status == 429 or status >= 500
+    def _run(self, caller: Caller, errand: _Errand) -> bool:
+        """Do what a caller wants of a task, if it can be done; say if that is over."""
+        path, body = f"/tasks/{errand.task_id}", None
+        if errand.task.later != "cancel":
+            shown = caller.ask("GET", path)
+            if shown is None or shown.json()["status"] in Task.TERMINAL:
+                return True
+            approval = shown.json()["approval"]
+            if not approval or approval["state"] != "pending":
+                return bool(approval)
+            body = {"plan_version": approval["plan_version"]}
+        # What is repeated because its answer was lost is told 409.
+        answer = caller.ask("POST", f"{path}/{errand.task.later}", body)
+        if answer is not None and answer.status_code == 200:
+            with self.told.lock:
+                obeyed = self.told.obeyed.setdefault(errand.task.later, set())
+                obeyed.add(errand.task.number)
+        return True

@@ -69,11 +69,7 @@ class Drill:
         """Kill as often as wanted, wait for what was held, and let all tasks end."""
         (self.stage.home / "gates").mkdir()
         random = Random(f"{self.seed}/drill")
-        with httpx2.Client(
-            base_url=self.stage.base_url,
-            headers={"Authorization": f"Bearer {self.stage.token}"},
-            timeout=30,
-        ) as client:
+        with self.stage.address.client() as client:
             for _ in range(self.kill_count):
                 self._pass(client, random.uniform(*self.gap_s))
                 self._kill(wait_until(lambda: self._victims(client), timeout_s=90))

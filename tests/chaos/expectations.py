@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from tasks_app.models import Charge, Step, Task
-from tests.chaos.callers import Told
 from tests.chaos.invariants import Finding
 from tests.chaos.model import MARK
 from tests.chaos.plans import ChaosTask
+from tests.chaos.told import Told
 
 
 def check_expectations(
@@ -36,7 +36,7 @@ def check_expectations(
         _submissions(tasks, told),
         _repeats(told),
         _faults(told),
-        _cancellations(told, rows),
+        _wishes(told, rows),
         _unchanged(seen),
         _ends(by_id, rows),
         _outputs(by_id),
@@ -76,10 +76,11 @@ def _faults(told: Told) -> Finding:
     )
 
 
-def _cancellations(told: Told, rows: Mapping[UUID, Task]) -> Finding:
-    ids = [UUID(told.accepted[number]) for number in told.cancelled]
+def _wishes(told: Told, rows: Mapping[UUID, Task]) -> Finding:
+    unwanted = told.obeyed.get("cancel", set()) | told.obeyed.get("reject", set())
+    ids = [UUID(told.accepted[number]) for number in unwanted]
     return _finding(
-        "what was cancelled stays cancelled",
+        "what was cancelled or rejected stays so",
         len(ids),
         (
             f"task {task_id} is {rows[task_id].status}"

@@ -159,6 +159,22 @@ def steps_wait(task_ids: Collection[UUID]) -> Finding:
     return _finding("every step waits for those before it", count, broken)
 
 
+def plans_wait_for_approval(task_ids: Collection[UUID]) -> Finding:
+    """No step began between the request for an approval and the yes."""
+    events = _events(task_ids)
+    waiting: set[UUID] = set()
+    broken, asked = [], 0
+    for event in (each for rows in events.values() for each in rows):
+        if event.type == "approval.requested":
+            waiting.add(event.task_id)
+            asked += 1
+        elif event.type == "approval.approved":
+            waiting.discard(event.task_id)
+        elif event.type == "step.started" and event.task_id in waiting:
+            broken.append(f"task {event.task_id} went on without its approval")
+    return _finding("no plan runs before its approval", asked, broken)
+
+
 def charges_are_settled(task_ids: Collection[UUID]) -> Finding:
     """No charge stays held."""
     charges = Charge.objects.filter(task__in=task_ids)
@@ -227,9 +243,9 @@ def charges_are_booked_once(task_ids: Collection[UUID]) -> Finding:
     charges = Charge.objects.filter(task__in=task_ids)
     again = _rows(
         "SELECT l.id FROM charges l JOIN charges e ON e.step_id = l.step_id "
-        "AND e.request_hash = l.request_hash AND e.attempt < l.attempt "
+        "AND e.request_hash = l.request_hash AND e.nth IS NOT DISTINCT FROM l.nth "
         "WHERE l.task_id = ANY(%s) AND e.reply IS NOT NULL "
-        "AND e.settled_at < l.created_at",
+        "AND e.settled_at < l.created_at AND e.attempt < l.attempt",
         task_ids,
     )
     broken = [f"charge {charge} is for what was answered before" for (charge,) in again]
@@ -272,6 +288,7 @@ CHECKS: tuple[Callable[[Collection[UUID]], Finding], ...] = (
     results_are_whole,
     steps_are_done_once,
     steps_wait,
+    plans_wait_for_approval,
     charges_are_settled,
     charges_are_booked_once,
     ledgers_sum,

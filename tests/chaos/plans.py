@@ -21,6 +21,8 @@ ODDITIES: Mapping[str, int] = {
     "hanging": 1,  # a step hangs until the task's time is over
     "deadly": 1,  # a step kills the worker that runs it
     "cancelled": 6,  # its caller cancels it
+    "approved": 4,  # its plan waits for its caller, who approves it
+    "rejected": 2,  # its plan waits for its caller, who rejects it
     "unmet": 4,  # the model says that a criterion is not met
     "poor": 3,  # its budget does not suffice to be judged by a model
 }
@@ -40,6 +42,7 @@ FAULTY_SHARE = 0.25
 # Long enough that no task is saved by its deadline from being stuck.
 PATIENT_S = 900
 HANGING_S = 12
+_LATER = {"cancelled": "cancel", "approved": "approve", "rejected": "reject"}
 _NAMES = "abcdefghij"
 
 # Each step with those it waits for, in an order in which they can run.
@@ -57,7 +60,9 @@ class ChaosTask:
         expected: what each step gives if it is done, by its id.
         ends: right ends beside those that chaos may bring about anywhere, each a
             status or a status and an error's code.
-        cancel_after_s: when its caller cancels it, from its acceptance.
+        later: what its caller does with it once it is accepted: ``cancel``,
+            ``approve`` or ``reject``, or nothing.
+        later_s: how long after its acceptance.
     """
 
     number: int
@@ -68,7 +73,8 @@ class ChaosTask:
     is_planned_by_model: bool
     expected: Mapping[str, Any]
     ends: frozenset[str]
-    cancel_after_s: float | None = None
+    later: str = ""
+    later_s: float = 0.0
 
 
 def make_tasks(seed: int, count: int) -> list[ChaosTask]:
@@ -93,6 +99,8 @@ def make_task(seed: int, number: int) -> ChaosTask:
     }
     if not by_model:
         body["plan"] = {"steps": steps}
+    if oddity in ("approved", "rejected"):
+        body["approval"] = "always"
     return ChaosTask(
         number=number,
         key=f"chaos-{seed}-{number}",
@@ -102,7 +110,8 @@ def make_task(seed: int, number: int) -> ChaosTask:
         is_planned_by_model=by_model,
         expected=_outputs(shape),
         ends=_ends(oddity, by_model=by_model),
-        cancel_after_s=random.uniform(0, 3) if oddity == "cancelled" else None,
+        later=_LATER.get(oddity, ""),
+        later_s=random.uniform(0, 3),
     )
 
 
@@ -215,13 +224,14 @@ def _ends(oddity: str, *, by_model: bool) -> frozenset[str]:
     Any step may lose its worker in each attempt, or find its arm away.
     """
     ends = {"failed: worker_lost", "failed: arm_unavailable"}
-    if oddity not in ("failing", "crashing", "hanging", "deadly"):
+    if oddity not in ("failing", "crashing", "hanging", "deadly", "rejected"):
         ends.add(Task.Status.COMPLETED)
     ends |= {
         "failing": {"failed: arm_failed"},
         "crashing": {"failed: arm_failed"},
         "hanging": {"failed: deadline_exceeded"},
         "cancelled": {str(Task.Status.CANCELLED)},
+        "rejected": {str(Task.Status.CANCELLED)},
         "unmet": {"failed: criteria_not_met"},
     }.get(oddity, set())
     if by_model:

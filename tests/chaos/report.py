@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.callers import Told
 from tests.chaos.fleet import Blow
 from tests.chaos.invariants import Finding
 from tests.chaos.recoveries import Recovery, percentiles
+from tests.chaos.told import Told
 
 # Of what breaks an invariant so many sentences are shown.
 SHOWN = 10
@@ -110,7 +110,9 @@ def _tasks(outcome: Outcome) -> Iterator[str]:
     yield f"- in {outcome.elapsed_s:.0f} s, {rate:.0f} a minute"
     answers = {str(k) if k else "none": v for k, v in told.answers.items()}
     yield f"- answers to callers by status: {_listed(answers)}"
-    yield f"- submissions under a key sent before: {told.repeats}"
+    obeyed = {wish: len(numbers) for wish, numbers in told.obeyed.items()}
+    yield f"- callers' later wishes that were granted: {_listed(obeyed)}"
+    yield f"- submissions that were answered from an earlier one: {told.repeats}"
     yield f"- an accepted submission was answered in {percentiles(told.latencies)}"
     yield from (f"- {note}" for note in outcome.notes)
 

@@ -66,8 +66,7 @@ def play(options: argparse.Namespace, *, say: Say) -> Outcome:
         callers = Callers(
             tasks,
             seed=options.seed,
-            base_url=running.base_url,
-            token=running.token,
+            address=running.address,
             every_s=options.seconds / len(tasks),
         )
         stack.callback(callers.stop)

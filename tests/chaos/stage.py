@@ -19,6 +19,7 @@ from octollm.access.keys import create_key
 from octollm.embedded.up import free_port
 from tests.chaos.arms import ArmPlace, arm_places, setting_of
 from tests.chaos.fleet import Fleet
+from tests.chaos.told import Address
 from tests.engines import FAST_POSTGRES, engine_home
 from tests.waiting import wait_until
 
@@ -30,14 +31,12 @@ class Stage:
     Attributes:
         arms: elsewhere, that everybody knows.
         home: for files of the run; goes with it.
-        token: an API key.
     """
 
     fleet: Fleet
     arms: Sequence[ArmPlace]
     home: Path
-    base_url: str
-    token: str
+    address: Address
 
 
 @contextmanager
@@ -79,8 +78,9 @@ def stage(
                     fleet=fleet,
                     arms=arms,
                     home=place.home,
-                    base_url=f"http://127.0.0.1:{fleet.port}",
-                    token=token,
+                    address=Address(
+                        base_url=f"http://127.0.0.1:{fleet.port}", token=token
+                    ),
                 )
             finally:
                 connection.close()
