@@ -16,9 +16,9 @@ from importlib import import_module
 
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
-from arms.contract import ArmServices
+from arms.contract import ArmServices, ModelCall
 from arms.providers import PURPOSES, Provider, dearest_price, providers_for
-from arms.questions import Message, Question, make_question
+from arms.questions import RUNGS, Message, Question, make_question
 from octollm.errors import (
     ModelError,
     ModelMisconfiguredError,
@@ -34,6 +34,7 @@ __all__ = [
     "identity",
     "is_configured",
     "load_client",
+    "worst_case",
 ]
 
 logger = logging.getLogger(__name__)
@@ -117,6 +118,30 @@ def complete(
         return from_record(recorded.reply).completion(is_replayed=True)
     question = replace(question, nth=recorded.nth)
     return _first_answer(question, services).completion()
+
+
+def worst_case(
+    messages: Sequence[Message],
+    *,
+    purpose: str,
+    max_output_tokens: int,
+    json_schema: Mapping[str, JSONValue],
+) -> ModelCall:
+    """Return what a question would be held at: longest form, highest price.
+
+    Raises:
+        UnpricedModelError: nobody knows a price.
+        ModelMisconfiguredError: the settings cannot be read, or name nobody.
+    """
+    question = make_question(
+        messages,
+        purpose=purpose,
+        max_output_tokens=max_output_tokens,
+        temperature=0.0,
+        json_schema=json_schema,
+    )
+    price = dearest_price(purpose)
+    return question.call(providers_for(purpose)[0], RUNGS[0], price)
 
 
 def _first_answer(question: Question, services: ArmServices) -> Answer:

@@ -66,7 +66,7 @@ def total_times_s(work: Compilation) -> tuple[float, float, float]:
 def critical_path_s(work: Compilation, time_of: Callable[[Estimate], float]) -> float:
     """Return the longest chain in seconds; a graph without cycles is expected."""
     waiting = {step.step_id: step for step in work.steps}
-    ends: dict[str, float] = {}
+    ends = {step.step_id: 0.0 for step in work.finished if step.step_id not in waiting}
     while waiting:
         for step in _ready(waiting, ends):
             starts = max((ends[parent] for parent in step.depends_on), default=0.0)

@@ -62,9 +62,15 @@ def parts_of(
 
 
 def _contract_parts(contract: PlanningContract) -> JSONObject:
-    """Return all fields but the task's id; a new one counts as it is."""
-    parts = {name: _plain(value) for name, value in vars(contract).items()}
-    del parts["task_id"]
+    """Return all fields but the task's id; a new one counts as it is.
+
+    Nor is there a revision: what a task has done is its own, so no later version of a
+    plan is cached.
+    """
+    own = ("task_id", "revision")
+    parts = {
+        name: _plain(value) for name, value in vars(contract).items() if name not in own
+    }
     return parts | {
         "goal": _one_line(contract.goal),
         "constraints": _plain(frozenset(map(_one_line, contract.constraints))),

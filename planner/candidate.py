@@ -52,6 +52,9 @@ class Compilation:
         observations: what steps took before.
         policy: what the operator lets plans use, or let this task's.
         context_faults: what is wrong with a place in the context as a certain input.
+        finished: in a later version, steps that are done: to refer to, not to run.
+        kept: those of them that stay in the plan.
+        replaced: ids of those whose output must not fill the result.
     """
 
     contract: PlanningContract
@@ -64,6 +67,9 @@ class Compilation:
     repairs: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     context_faults: dict[tuple[str, ...], str | None] = field(default_factory=dict)
+    finished: list[Candidate] = field(default_factory=list)
+    kept: list[Candidate] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
 
     def refuse(self, rule: str, sentence: str) -> None:
         """Record that a rule is broken; ``rule`` is its id, such as ``P003``."""
@@ -82,8 +88,9 @@ class Compilation:
         return estimate(offer, self.observations.get((arm, offer.name)))
 
     def step(self, step_id: str) -> Candidate | None:
-        """Return the first step of that id, or nothing."""
-        return next((step for step in self.steps if step.step_id == step_id), None)
+        """Return the first step of that id, or nothing; finished ones come last."""
+        known = (*self.steps, *self.finished)
+        return next((step for step in known if step.step_id == step_id), None)
 
     def final_steps(self) -> list[Candidate]:
         """Return the steps that no other depends on."""

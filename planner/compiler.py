@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from arms.contract import ArmSpec
 from octollm.errors import InvalidPlanError
 from octollm.types import JSONValue
-from planner import budget, dataflow, permissions, rules
+from planner import budget, dataflow, permissions, revising, rules
 from planner.candidate import Candidate, Compilation
 from planner.criteria import serve_criteria
 from planner.draft import PlanDraft, StepDraft
@@ -63,10 +63,12 @@ def compile_plan(
     )
     _check_size(draft)
     work.steps = [_candidate(work, step) for step in draft.steps]
+    revising.take_finished(work, replaces=draft.replaces)
     mend(work)
     _check(work)
     if not work.violations:
         optimise(work)
+        revising.name_steps(work)
         _fill_result(work)
     budget.check_budget(work)
     _raise_violations(work.violations)
@@ -121,6 +123,7 @@ def _candidate(work: Compilation, step: StepDraft) -> Candidate:
 
 def _check(work: Compilation) -> None:
     rules.check_structure(work)
+    revising.check_repeats(work)
     for step in work.steps:
         rules.check_arm(work, step)
         dataflow.check_references(work, step)
@@ -132,15 +135,21 @@ def _check(work: Compilation) -> None:
 
 
 def _fill_result(work: Compilation) -> None:
-    """Take the outputs of the last steps when the draft names no result."""
+    """Take the outputs of the last steps when the draft names no result.
+
+    A later version has what stays of the one before, too.
+    """
     if work.result:
         return
+    if revising.is_result_kept(work):
+        revising.carry_result(work)
     for step in work.final_steps():
         outputs = step.offer.output_schema.get("properties") if step.offer else None
         for key in outputs if isinstance(outputs, dict) else ():
             if key not in dataflow.RESERVED_RESULT_KEYS:
                 filled: JSONValue = reference(f"steps.{step.step_id}.{key}")
                 work.result.setdefault(key, filled)
+    revising.carry_result(work)
 
 
 def _plan(work: Compilation, draft: PlanDraft) -> Plan:
@@ -152,6 +161,7 @@ def _plan(work: Compilation, draft: PlanDraft) -> Plan:
         model=draft.model,
         prompt_version=draft.prompt_version,
         steps=tuple(_planned(work, step) for step in work.steps),
+        kept=tuple(step.step_id for step in work.kept),
         result=work.result,
         repairs=tuple(dict.fromkeys(work.repairs)),
         total_estimated_cost=budget.total_cost(work),

@@ -35,10 +35,11 @@ def broken_constraints(work: Compilation) -> Iterator[str]:
             forbidden = _forbidden(work, reading, step)
             if forbidden:
                 yield f"{step.name}: the constraint “{quoted}” forbids {forbidden}."
-        if reading.max_steps is not None and len(work.steps) > reading.max_steps:
+        count = len(work.steps) + len(work.kept)
+        if reading.max_steps is not None and count > reading.max_steps:
             yield (
                 f"The constraint “{quoted}” allows {reading.max_steps} steps; "
-                f"there are {len(work.steps)}. Use fewer."
+                f"there are {count}. Use fewer."
             )
 
 

@@ -27,7 +27,7 @@ def serve_criteria(work: Compilation) -> tuple[tuple[int, str], ...]:
     about the result as a whole to the last steps.
     """
     unserved = []
-    claimed = {index for step in work.steps for index in step.criteria}
+    claimed = {index for step in (*work.kept, *work.steps) for index in step.criteria}
     for index, criterion in enumerate(work.contract.acceptance_criteria):
         if index in claimed:
             continue

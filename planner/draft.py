@@ -71,6 +71,7 @@ class PlanDraft(BaseModel):
     Attributes:
         result: keys of the result and the references that fill them; the outputs of
             the last steps when empty.
+        replaces: in a later version, ids of finished steps that must not count.
         notes: what the maker of the draft wants recorded with the plan.
     """
 
@@ -78,6 +79,7 @@ class PlanDraft(BaseModel):
 
     steps: Annotated[list[StepDraft], Field(max_length=100)]
     result: Annotated[dict[str, JsonValue], BeforeValidator(_as_shallow)] = {}
+    replaces: Annotated[list[StepId], BeforeValidator(_as_list)] = []
     recipe: str | None = None
     model: str | None = None
     prompt_version: str | None = None

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from arms import llm
 from arms.answers import Completion
-from arms.contract import ArmServices, ArmSpec
+from arms.contract import ArmServices, ArmSpec, ModelCall
 from arms.knowledge import search
 from arms.llm import Message
 from octollm import metrics
@@ -26,6 +26,7 @@ from octollm.errors import (
     ModelTruncatedError,
     ModelUnavailableError,
 )
+from octollm.types import JSONObject
 from planner.compiler import compile_plan
 from planner.draft import PlanDraft
 from planner.neighbours import examples_for
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 TEMPERATURE = 0.3
 MAX_OUTPUT_TOKENS = 2_000
+# Where the budget does not allow the whole room, parts of it are asked for.
+SHARES = (1, 2, 4)
 
 
 def plan_by_model(
@@ -91,6 +94,55 @@ def documents_note(contract: PlanningContract) -> str:
     )
 
 
+def offered(contract: PlanningContract, catalogue: Sequence[ArmSpec]) -> list[ArmSpec]:
+    """Return the arms that a model is told of; a plan that names another hears why.
+
+    Neither what is away, nor what a later version was not granted, unless a person
+    may be asked for it.
+    """
+    ceiling = None if contract.may_ask else contract.grants
+    return [
+        spec
+        for spec in catalogue
+        if spec.name not in contract.away
+        and (ceiling is None or ceiling.allows("arms", spec.name))
+    ]
+
+
+def room_for(contract: PlanningContract) -> int:
+    """Return how many tokens an answer may have.
+
+    Three quarters of a small budget stay for the work itself.
+    """
+    return min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
+
+
+def schema_for(contract: PlanningContract, arms: Sequence[ArmSpec]) -> JSONObject:
+    """Return the schema of the answer."""
+    return plan_schema(arms, is_revision=contract.revision is not None)
+
+
+def least_call(
+    contract: PlanningContract, catalogue: Sequence[ArmSpec], *, documents: str
+) -> ModelCall:
+    """Return the call without which there is no plan, as the ledger would hold it.
+
+    The one with the least room for the answer, at the highest price of all providers
+    and in the longest form.
+
+    Raises:
+        UnpricedModelError: nobody knows a price.
+        ModelMisconfiguredError: the settings cannot be read, or name nobody.
+    """
+    arms = offered(contract, catalogue)
+    return llm.worst_case(
+        plan_prompt(contract, arms, documents=documents, revision=contract.revision),
+        purpose="planning",
+        max_output_tokens=room_for(contract) // SHARES[-1],
+        json_schema=schema_for(contract, arms),
+    )
+
+
 class _Dialogue:
     """One exchange with the model, and how much room its answers have."""
 
@@ -106,11 +158,9 @@ class _Dialogue:
         self._contract = contract
         self._catalogue = catalogue
         self._services = services
-        # What is away is not offered; a plan that names it all the same hears why.
-        self._offered = [each for each in catalogue if each.name not in contract.away]
-        self._schema = plan_schema(self._offered)
-        # Three quarters of a small budget stay for the work itself.
-        self._room = min(MAX_OUTPUT_TOKENS, contract.max_tokens // 4)
+        self._offered = offered(contract, catalogue)
+        self._schema = schema_for(contract, self._offered)
+        self._room = room_for(contract)
 
     def plan(self) -> Plan:
         prompt = self._prompt()
@@ -128,6 +178,9 @@ class _Dialogue:
         return self._corrected(self._ask(again, self._room))
 
     def _examples(self) -> tuple[str, ...]:
+        if self._contract.revision is not None:
+            # The version before shows the form.
+            return ()
         return examples_for(self._contract, self._offered)
 
     def _prompt(self, examples: Sequence[str] = ()) -> tuple[Message, ...]:
@@ -136,6 +189,7 @@ class _Dialogue:
             self._offered,
             documents=self._documents,
             examples=examples,
+            revision=self._contract.revision,
         )
 
     def _first_answer(
@@ -146,7 +200,7 @@ class _Dialogue:
         The sizes are fixed, so that a resumed step asks the same and is answered
         from what was paid for.
         """
-        sizes = [(plain, 1), (plain, 2), (plain, 4)]
+        sizes = [(plain, share) for share in SHARES]
         if prompt != plain:
             sizes.insert(0, (prompt, 1))
         for asked, share in sizes[:-1]:
@@ -190,8 +244,10 @@ class _Dialogue:
         return plan
 
     def _compiled(self, answer: Completion) -> Plan:
+        parsed = parse_draft(answer.text)
         draft = PlanDraft(
-            steps=parse_draft(answer.text).steps,
+            steps=parsed.steps,
+            replaces=parsed.replaces,
             model=answer.model,
             prompt_version=PROMPT_VERSION,
         )

@@ -78,7 +78,8 @@ def _has_no_effect(work: Compilation, step_id: str) -> bool:
 def _put_in_order(work: Compilation) -> None:
     """Sort the steps so that each follows those it depends on, else as drafted."""
     ordered: list[Candidate] = []
-    done: set[str] = set()
+    done = {step.step_id for step in work.finished}
+    done -= {step.step_id for step in work.steps}
     waiting = list(work.steps)
     while waiting:
         ready = next(step for step in waiting if done.issuperset(step.depends_on))

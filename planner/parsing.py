@@ -46,7 +46,9 @@ def parse_draft(text: str) -> PlanDraft:
     if fault := why_not_storable(steps):
         raise _unreadable(f"this is not JSON: {fault}")
     try:
-        return PlanDraft.model_validate({"steps": steps})
+        return PlanDraft.model_validate(
+            {"steps": steps, "replaces": found.get("replaces")}
+        )
     except ValidationError as error:
         raise InvalidPlanError(violations=_violations(error)) from error
 

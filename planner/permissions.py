@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,18 +55,26 @@ def check_grants(work: Compilation) -> None:
 
 
 def grants_of(work: Compilation) -> Grants:
-    """Return what all steps use together."""
-    each = [grants_of_step(work, step) for step in work.steps]
-    return reduce(Grants.joined, each, NOTHING)
+    """Return what all steps use together, those that are kept too."""
+    return _used(work, (*work.kept, *work.steps))
 
 
 def beyond(work: Compilation) -> tuple[tuple[str, str], ...]:
-    """Return what the plan uses beyond the policy or the task's grants, by kind."""
-    used, granted = grants_of(work), work.contract.grants
+    """Return what the plan uses beyond the policy or the task's grants, by kind.
+
+    Steps that are kept have run with what they were allowed.
+    """
+    used, granted = _used(work, work.steps), work.contract.grants
     over_policy = used.beyond(work.policy)
     over_granted = used.beyond(granted) if granted is not None else ()
     over = {*over_policy, *over_granted}
     return tuple(pair for pair in used.beyond(NOTHING) if pair in over)
+
+
+def _used(work: Compilation, steps: Iterable[Candidate]) -> Grants:
+    return reduce(
+        Grants.joined, (grants_of_step(work, step) for step in steps), NOTHING
+    )
 
 
 def grants_of_step(work: Compilation, step: Candidate) -> Grants:

@@ -18,6 +18,7 @@ from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner import goal_texts
 from planner.grants import NOTHING, Grants
+from planner.revision import Revision
 
 REFERENCE_KEY = "$from"
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -41,6 +42,7 @@ class PlanningContract:
             for a task's first plan.
         approved: what an operator allowed this task beyond the policy.
         may_ask: a plan that goes beyond its ceilings is no fault: a person is asked.
+        revision: what the version before left; ``None`` for a first plan.
     """
 
     task_id: UUID
@@ -57,6 +59,7 @@ class PlanningContract:
     grants: Grants | None = None
     approved: Grants = NOTHING
     may_ask: bool = False
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,8 @@ class Plan:
     """A plan that the compiler passed.
 
     Attributes:
-        steps: in an order in which each comes after those it depends on.
+        steps: those to run, in an order in which each comes after those it depends on.
+        kept: ids of finished steps that stay in a later version; not in its JSON form.
         result: keys of the result, each with the reference that fills it.
         repairs: what was mended or should be known, one sentence each.
         total_estimated_cost: USD, the sum over all steps.
@@ -105,6 +109,7 @@ class Plan:
 
     source: Source
     steps: tuple[PlannedStep, ...]
+    kept: tuple[str, ...] = ()
     result: Mapping[str, JSONValue]
     recipe: str | None = None
     model: str | None = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from arms import llm
-from arms.contract import ArmServices
+from arms.contract import ArmServices, ArmSpec
 from arms.registry import away, catalogue
 from octollm.errors import (
     BudgetBusyError,
@@ -15,11 +16,13 @@ from octollm.errors import (
     ModelError,
     ModelMisconfiguredError,
     ModelRefusedError,
+    NeedsModelError,
     OctoLLMError,
     PlanError,
     UnpricedModelError,
 )
 from planner.constraints import forbids_model
+from planner.model_planning import documents_note, plan_by_model
 from planner.plan import Plan, PlanningContract
 from planner.recipe_planning import plan_by_recipe
 from planner.shared_planning import SharedPlanning
@@ -35,6 +38,9 @@ _NOT_REPLACED = (
     UnpricedModelError,
 )
 
+_NO_REVISION = (
+    "Only a model can make another version of a plan, and none may be asked here."
+)
 _FORBIDDEN = "No model was asked, because a constraint forbids it; a recipe planned."
 
 
@@ -44,10 +50,12 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     A plan that a model made for an equal request is used again, compiled anew, and
     of callers who ask at the same time one asks the model. Without a model, or where
     a constraint forbids it, recipes plan, in about a millisecond, so nothing of that
-    is kept. No plan uses an arm that is away now.
+    is kept. No plan uses an arm that is away now. A later version of a plan is always
+    asked for: no other task's answer fits, and recipes would say what they said.
 
     Raises:
-        NeedsModelError: no model is configured and no recipe fits.
+        NeedsModelError: no model is configured and no recipe fits, or a later version
+            is wanted.
         MissingInputError: a recipe fits and there is nothing to work on.
         InvalidPlanError: no valid plan was found; it carries all violations, or none
             when another caller met them moments ago.
@@ -59,6 +67,8 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     """
     arms = catalogue()
     contract = replace(contract, away=away())
+    if contract.revision is not None:
+        return _revised(contract, arms, services)
     if not llm.is_configured("planning"):
         return plan_by_recipe(contract, arms)
     if forbids_model(contract.constraints):
@@ -72,6 +82,20 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
         logger.warning("the model made no plan, recipes are tried: %s", error.code)
         services.stop.check()
         return _recipe_instead(shared, error)
+
+
+def can_revise(constraints: Iterable[str]) -> bool:
+    """Tell whether there is a model that may make a later version of a plan."""
+    return llm.is_configured("planning") and not forbids_model(constraints)
+
+
+def _revised(
+    contract: PlanningContract, arms: Sequence[ArmSpec], services: ArmServices
+) -> Plan:
+    if not can_revise(contract.constraints):
+        raise NeedsModelError(_NO_REVISION)
+    note = documents_note(contract)
+    return plan_by_model(contract, arms, services, documents=note)
 
 
 def _recipe_instead(shared: SharedPlanning, error: OctoLLMError) -> Plan:

@@ -11,9 +11,12 @@ from arms.llm import Message
 from octollm.types import JSONObject, JSONValue
 from planner.goal_texts import texts_in
 from planner.plan import PlanningContract
+from planner.revision import Revision
+from planner.revision_prompt import RULES as REVISION_RULES
+from planner.revision_prompt import revision_block
 from planner.rules import LIMITED_ARMS, MAX_STEPS, MIN_STEPS
 
-PROMPT_VERSION = "plan-2"
+PROMPT_VERSION = "plan-3"
 
 MAX_SHAPE = 4_000
 _EXCERPT = 120
@@ -56,6 +59,7 @@ def plan_prompt(
     *,
     documents: str = "",
     examples: Sequence[str] = (),
+    revision: Revision | None = None,
 ) -> tuple[Message, ...]:
     """Return the messages that ask for a plan.
 
@@ -64,6 +68,7 @@ def plan_prompt(
         catalogue: the arms there are.
         documents: which ingested documents the goal means, in words.
         examples: goals with their plans, each as JSON; fenced as data, too.
+        revision: what the version before left; fenced likewise.
     """
     request: JSONObject = {
         "goal": contract.goal,
@@ -85,11 +90,12 @@ def plan_prompt(
     user = (
         f"Arms and capabilities, with inputs (in) and outputs (out):\n{describe(catalogue)}\n\n"
         f"{_fenced('examples', examples) if examples else ''}"
+        f"{_fenced('plan', [revision_block(revision)]) if revision else ''}"
         f"{_fenced('request', [json.dumps(request, ensure_ascii=False)])}"
         "Answer with the JSON object."
     )
     return (
-        Message(role="system", content=_SYSTEM),
+        Message(role="system", content=_SYSTEM + (REVISION_RULES if revision else "")),
         Message(role="user", content=user),
     )
 
@@ -125,7 +131,9 @@ def describe(catalogue: Sequence[ArmSpec]) -> str:
     return "\n".join(lines)
 
 
-def plan_schema(catalogue: Sequence[ArmSpec]) -> JSONObject:
+def plan_schema(
+    catalogue: Sequence[ArmSpec], *, is_revision: bool = False
+) -> JSONObject:
     """Return the schema of the answer: flat, closed and without numbers to bound.
 
     Servers enforce different parts of JSON schema; this uses the part they share.
@@ -145,7 +153,10 @@ def plan_schema(catalogue: Sequence[ArmSpec]) -> JSONObject:
             "criteria": {"type": "array", "items": {"type": "integer"}},
         }
     )
-    return _closed({"steps": {"type": "array", "items": step}})
+    answer: JSONObject = {"steps": {"type": "array", "items": step}}
+    if is_revision:
+        answer["replaces"] = {"type": "array", "items": _TEXT}
+    return _closed(answer)
 
 
 def shape_of(context: JSONObject) -> JSONValue:

@@ -20,12 +20,13 @@ from planner.candidate import (
     rewrite_object,
 )
 from planner.plan import look_up, reference, reference_path, references, step_of
+from planner.revising import choose_kept, fresh_ids, settle_ids
 from planner.rules import LIMITED_ARMS, fewest_steps
 from planner.substitutes import substitutes, take
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# The task's own steps have these ids beside the plan's.
-RESERVED_IDS = frozenset({"plan", "judge"})
+# The task's own steps have such ids beside the plan's: "plan-2", "judge-2".
+_RESERVED_ID = re.compile(r"(?:plan|judge)(?:-.*)?")
 # "steps.1.texts", "{{ context.reviews }}", "${steps.1.count}": meant as references.
 _WRITTEN_REFERENCE = re.compile(
     r"\$?\{{0,2} ?((?:steps|context)\.[\w-]+(?:\.[\w-]+)*) ?\}{0,2}"
@@ -42,9 +43,11 @@ def mend(work: Compilation) -> None:
         step.input = {
             key: _read_written(work, step, value) for key, value in step.input.items()
         }
+    settle_ids(work)
     for step in work.steps:
         _drop_unknown_dependencies(work, step)
         _add_implied_dependencies(work, step)
+    choose_kept(work)
     for step in work.steps:
         if step.arm in work.contract.away:
             _replace_arm_away(work, step)
@@ -84,11 +87,17 @@ def _is_same(one: Candidate, other: Candidate) -> bool:
 
 
 def _rename_odd_ids(work: Compilation) -> None:
-    """R001: number the steps when ids cannot be written in a path, or are taken."""
+    """R001: number the steps when ids cannot be written in a path, or are taken.
+
+    In a later version a number may mean a finished step, so good ids stay.
+    """
     ids = [step.step_id for step in work.steps]
     if len(set(ids)) < len(ids) or all(map(_is_good, ids)):
         return
     names = {old: str(number) for number, old in enumerate(ids, start=1)}
+    if work.contract.revision is not None:
+        fresh = fresh_ids("n", taken={*ids, *(each.step_id for each in work.finished)})
+        names = {old: old if _is_good(old) else next(fresh) for old in ids}
     for step in work.steps:
         step.step_id = names[step.step_id]
         step.depends_on = [names.get(parent, parent) for parent in step.depends_on]
@@ -98,7 +107,8 @@ def _rename_odd_ids(work: Compilation) -> None:
 
 
 def _is_good(step_id: str) -> bool:
-    return step_id not in RESERVED_IDS and _GOOD_ID.fullmatch(step_id) is not None
+    is_reserved = _RESERVED_ID.fullmatch(step_id) is not None
+    return not is_reserved and _GOOD_ID.fullmatch(step_id) is not None
 
 
 def _find_in_catalogue(work: Compilation, step: Candidate) -> None:

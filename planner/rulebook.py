@@ -37,7 +37,8 @@ RULES = (
     ),
     _entry(
         "P001",
-        "Too many or too few steps: 3 to 10 by a model, 1 to 10 by others.",
+        "Too many or too few steps: 3 to 10 by a model, 1 to 10 by others; those that a "
+        "later version keeps count.",
         "Join steps, or split the work.",
     ),
     _entry("P002", "Two steps have one id.", "Give each step an id of its own."),
@@ -132,6 +133,11 @@ RULES = (
         "More rules are broken than are listed.",
         "Mend those that are; the rest is shown then.",
     ),
+    _entry(
+        "P025",
+        "A step of a later version does what a finished one did, with the same input.",
+        "Use the finished one's output, or do something else.",
+    ),
 )
 REPAIRS = (
     _entry(
@@ -191,6 +197,17 @@ REPAIRS = (
         "R012",
         "A cheaper arm does a step, or a faster one for the same price.",
         "It does the same, as for R011.",
+    ),
+    _entry(
+        "R013",
+        "A later version lists a finished step as it is; it is kept and does not run "
+        "again.",
+        "Same id, arm, capability and input.",
+    ),
+    _entry(
+        "R014",
+        "A later version changes a step under its old id; the new one replaces it.",
+        "The old output no longer fills the result, nor does what was made from it.",
     ),
 )
 NOTES = (

@@ -23,11 +23,13 @@ LIMITED_ARMS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 def check_structure(work: Compilation) -> None:
     """P001, P002, P003: how many steps, their ids, and no cycle."""
-    fewest = fewest_steps(work)
-    if not fewest <= len(work.steps) <= MAX_STEPS:
+    fewest, most = fewest_steps(work), MAX_STEPS - len(work.kept)
+    if not fewest <= len(work.steps) <= most:
+        beside = f" new ones beside {len(work.kept)} that stay" if work.finished else ""
         work.refuse(
             "P001",
-            f"A plan has {fewest} to {MAX_STEPS} steps; this one has {len(work.steps)}.",
+            f"A plan has {fewest} to {most} steps{beside}; this one has "
+            f"{len(work.steps)}.",
         )
     ids = [step.step_id for step in work.steps]
     for twice in sorted({each for each in ids if ids.count(each) > 1}):
@@ -109,11 +111,15 @@ def check_wishes(work: Compilation) -> None:
 
 
 def fewest_steps(work: Compilation) -> int:
-    """Return how many steps a plan must have.
+    """Return how many steps a plan must have beside those that are kept.
 
-    A model is asked for a decomposition; a recipe or a person may need one step.
+    A model is asked for a decomposition; a recipe or a person may need one step, and
+    so may the next version of such a plan.
     """
-    return MIN_STEPS if work.source == "model" else 1
+    fewest = MIN_STEPS if work.source == "model" else 1
+    if work.contract.revision is not None:
+        fewest = min(fewest, len(work.contract.revision.steps))
+    return max(1, fewest - len(work.kept))
 
 
 def usable_arms(work: Compilation) -> list[str]:
@@ -135,7 +141,12 @@ def may_use(work: Compilation, arm: str) -> bool:
 
 def steps_in_cycles(steps: Iterable[Candidate]) -> list[str]:
     """Return the ids of steps that wait for each other, in draft order."""
-    waiting = {step.step_id: set(step.depends_on) for step in steps}
+    parents_of = {step.step_id: step.depends_on for step in steps}
+    # Finished steps keep nobody waiting.
+    waiting = {
+        step_id: parents_of.keys() & set(parents)
+        for step_id, parents in parents_of.items()
+    }
     while ready := [each for each, parents in waiting.items() if not parents]:
         for done in ready:
             del waiting[done]

@@ -20,7 +20,7 @@ from tasks_app.turn import Claim, Turn
 
 # What this code understands of a step's row. A change that older workers would get
 # wrong writes a higher version, and they leave such steps to newer ones.
-STEP_VERSION = 1
+STEP_VERSION = 2
 
 # The task comes whole: whoever works on the step reads its goal and context.
 _STEPS = RowReader(Step, without=("output", "evidence", "error"))

@@ -84,7 +84,8 @@ JOIN plans p ON p.task_id = t.id AND p.version = t.plan_version
 WHERE t.status = 'completed' AND NOT t.plan_only AND p.source IN ('model', 'caller')
   AND NOT EXISTS (
       SELECT 1 FROM verdicts v
-      WHERE v.task_id = t.id AND v.run = t.run AND v.verdict <> 'met')
+      WHERE v.task_id = t.id AND v.run = t.run AND v.plan_version = t.plan_version
+      AND v.verdict <> 'met')
 ORDER BY t.created_at DESC, t.id DESC LIMIT %(plans)s
 """
 

@@ -5,6 +5,7 @@ Called inside a turn; each function closes the task exactly once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,10 +15,12 @@ from pydantic import BaseModel, Field, ValidationError
 from octollm import metrics
 from octollm.types import JSONObject
 from planner.plan import Plan
+from tasks_app import rounds
 from tasks_app.amounts import Amount
 from tasks_app.models import Task, Verdict
 from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Assembly, Finding, assemble
+from tasks_app.rounds import Round
 from tasks_app.steps_read import Draft, draft_result
 from tasks_app.turn import Turn
 
@@ -38,8 +41,8 @@ class _Judgement(BaseModel):
 
 
 def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) -> None:
-    """End a task by the judge's verdicts."""
-    findings = _findings(output, task)
+    """End a task by the judge's verdicts; if they are wanting, with the best version."""
+    findings = findings_of(output, task)
     assembly = assemble(
         draft.values,
         steps=draft.steps,
@@ -49,13 +52,52 @@ def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) ->
     if assembly.is_met:
         _close(turn, Task.Status.COMPLETED, assembly)
         return
-    unmet = [f.criterion for f in findings if f.verdict == "not_met"]
+    turn.record_verdicts(verdicts_of(findings))
+    _close_unmet(turn, task)
+
+
+def close_unimproved(turn: Turn, why: JSONObject) -> None:
+    """End a task for which no better plan can be had, with the best version so far.
+
+    ``why`` is the error that says so.
+    """
+    task = Task.objects.get(pk=turn.task.pk)
+    is_judged_by = bool(task.acceptance_criteria or task.constraints)
+    if is_judged_by and rounds.best(task) is None:
+        # Asked for by the caller, in a run that has judged nothing yet.
+        close_failed(turn, why, stop_reason="plan_failed")
+        return
+    _close_unmet(turn, task, why=why)
+
+
+def _close_unmet(turn: Turn, task: Task, *, why: JSONObject | None = None) -> None:
+    """End a task with the best version that was judged, none of them good enough."""
+    chosen = rounds.best(task) or Round(version=task.plan_version, findings=())
+    draft = draft_result(task, version=chosen.version)
+    unmet, count = chosen.counts["not_met"], len(chosen.findings)
     error: JSONObject = draft.first_error or {
         "code": "criteria_not_met",
-        "message": f"{len(unmet)} of {len(findings)} criteria are not met.",
+        "message": f"{unmet} of {count} criteria are not met.",
     }
     reason = "criteria_not_met" if unmet else "work_failed"
-    _close(turn, Task.Status.FAILED, assembly, stop_reason=reason, error=error)
+    if why is not None:
+        error = error | {"replan_error": why}
+        reason = "no_progress" if why["code"] == "no_progress" else reason
+    _close(
+        turn,
+        Task.Status.FAILED,
+        rounds.assembled(draft, chosen),
+        stop_reason=reason,
+        error=error,
+    )
+
+
+def verdicts_of(findings: Sequence[Finding]) -> list[Verdict]:
+    """Return the rows of findings; their place says which criterion they are about."""
+    return [
+        Verdict(position=position, **asdict(finding))
+        for position, finding in enumerate(findings)
+    ]
 
 
 def close_planned(turn: Turn, made: Plan, judging: Amount, *, task: Task) -> None:
@@ -117,17 +159,18 @@ def _close(
     stop_reason: str = "",
     error: JSONObject | None = None,
 ) -> None:
-    verdicts = [
-        Verdict(position=position, **asdict(finding))
-        for position, finding in enumerate(assembly.findings)
-    ]
+    if assembly.plan_version is None:
+        turn.record_verdicts(verdicts_of(assembly.findings))
+    data = assembly.data
+    if turn.task.plan_version > 1 and len(found := rounds.judged(turn.task)) > 1:
+        data = data | {"rounds": [each.to_json() for each in found]}
     turn.close(
         status,
-        result=assembly.data,
+        result=data,
         confidence=assembly.confidence,
-        verdicts=verdicts,
         stop_reason=stop_reason,
         error=error,
+        plan_version=assembly.plan_version,
     )
     elapsed = datetime.now(UTC) - turn.task.created_at
     metrics.TASKS.labels(status).inc()
@@ -135,8 +178,13 @@ def _close(
 
 
 def _unjudged(turn: Turn, *, why: str) -> Assembly:
-    """Assemble what there is; every criterion is not checked, with the reason."""
+    """Assemble what there is; every criterion is not checked, with the reason.
+
+    If an earlier version was judged, that one: what is known of it is worth more.
+    """
     task = Task.objects.get(pk=turn.task.pk)
+    if (best := rounds.best(task)) is not None:
+        return rounds.assembled(draft_result(task, version=best.version), best)
     draft = draft_result(task)
     findings = _not_checked(task, why=why)
     return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
@@ -149,7 +197,7 @@ def _not_checked(task: Task, *, why: str) -> list[Finding]:
     ]
 
 
-def _findings(output: JSONObject, task: Task) -> tuple[Finding, ...]:
+def findings_of(output: JSONObject, task: Task) -> tuple[Finding, ...]:
     """Take the judge's verdicts; what it left out is not checked.
 
     The criteria are the task's own, in their order: a judge can neither drop nor

@@ -35,10 +35,18 @@ from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 from planner.plan import Plan, resolve
 from planner.planning import make_plan
-from tasks_app import approvals, planning, steps_read
+from tasks_app import approvals, planning, replanning, revisions, rounds, steps_read
 from tasks_app.amounts import Amount, to_usd
 from tasks_app.claims import held_claims
-from tasks_app.finish import close_failed, close_judged, close_planned, close_stopped
+from tasks_app.finish import (
+    close_failed,
+    close_judged,
+    close_planned,
+    close_stopped,
+    close_unimproved,
+    findings_of,
+    verdicts_of,
+)
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Step, Task
@@ -110,6 +118,9 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
     """Make the plan, and insert its steps with the judge at the end."""
     task = claim.task
     made = planning.screened(_made(claim, stop), task_id=task.pk)
+    if task.plan_version and revisions.brings_nothing_new(task, made):
+        return _end_unimproved(claim, replanning.SAME_STEPS)
+    kept = revisions.kept_keys(task, made.kept)
     judging, grants = planning.judging_cost(task), made.grants.to_json()
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
@@ -122,20 +133,44 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
             close_planned(turn, made, judging, task=task)
             ready = 0
         else:
-            free = planning.free_of(turn.task)
-            rows = planning.rows_of(made, judging=judging, free=free)
+            rows = planning.rows_of(
+                made,
+                judging=judging,
+                free=planning.free_of(turn.task),
+                judge_id=_judge_id(turn),
+                reason=str(claim.step.input.get("reason", "first")),
+            )
             question = approvals.question(task, made, steps=rows[1])
-            turn.add_plan(*rows, grants=grants, approval=question)
+            turn.add_plan(*rows, grants=grants, kept=kept, approval=question)
             ready = turn.advance()
     _log_outcome(claim, "done")
     return Hints(count=ready)
 
 
 def _made(claim: Claim, stop: StopToken) -> Plan:
-    """Return the caller's own plan, or make one."""
-    if claim.task.given_plan is not None:
-        return planning.compile_given(claim.task)
-    return make_plan(planning.contract_of(claim.task), _services(claim, stop))
+    """Return another version of the plan, the caller's own plan, or make one."""
+    task, services = claim.task, _services(claim, stop)
+    if task.plan_version:
+        contract = revisions.contract_for(task, claim.step.input)
+        return make_plan(contract, services)
+    if task.given_plan is not None:
+        return planning.compile_given(task)
+    return make_plan(planning.contract_of(task), services)
+
+
+def _judge_id(turn: Turn) -> str:
+    version = turn.task.plan_version + 1
+    return "judge" if version == 1 else replanning.free_id(turn, f"judge-{version}")
+
+
+def _end_unimproved(claim: Claim, why: JSONObject) -> Hints:
+    """End the task: this step shows that going on would bring nothing new."""
+    with task_turn(claim.step.task_id) as turn:
+        if not turn.end_attempt(claim, _done(output={"stopped": why["code"]})):
+            return _note_late(claim)
+        close_unimproved(turn, why)
+    _log_outcome(claim, "done")
+    return NOTHING
 
 
 def work(claim: Claim, stop: StopToken) -> Hints:
@@ -160,9 +195,14 @@ def work(claim: Claim, stop: StopToken) -> Hints:
 
 
 def judge(claim: Claim, stop: StopToken) -> Hints:
-    """Judge the result against every criterion and constraint, and end the task."""
+    """Judge the result against every criterion and constraint.
+
+    The task ends with it, or goes back to planning if that can mend what is wanting.
+    """
     task = claim.task
     draft = steps_read.draft_result(task)
+    if rounds.same_result_before(task, draft) is not None:
+        return _end_unimproved(claim, replanning.SAME_RESULT)
     screened = _invoke(
         claim,
         stop,
@@ -174,13 +214,20 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
         },
     )
     ending = _done_by_arm(claim, screened.reply)
+    findings = findings_of(screened.reply.output, task)
+    wish = replanning.wish_for(task, draft, findings)
     with task_turn(task.pk) as turn:
         screened.record()
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        close_judged(turn, draft, screened.reply.output, task=task)
+        if wish is not None and replanning.is_affordable(turn.task, wish):
+            turn.record_verdicts(verdicts_of(findings))
+            ready = replanning.replan(turn, wish)
+        else:
+            close_judged(turn, draft, screened.reply.output, task=task)
+            ready = 0
     _log_outcome(claim, "done")
-    return NOTHING
+    return Hints(count=ready)
 
 
 # What a stage needs ---------------------------------------------------------------
@@ -274,7 +321,10 @@ def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
         turn.skip_dependants()
         if steps_read.is_anything_left(turn.task.pk):
             return turn.advance()
-    close_failed(turn, error, stop_reason=f"{step.kind}_failed")
+    if step.kind == Step.Kind.PLAN and turn.task.plan_version:
+        close_unimproved(turn, error)
+    else:
+        close_failed(turn, error, stop_reason=f"{step.kind}_failed")
     return 0
 
 
@@ -366,7 +416,10 @@ def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
     with task_turn(claim.step.task_id) as turn:
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        close_stopped(turn, _details(error), stop_reason=stop_reason)
+        if claim.step.kind == Step.Kind.PLAN and turn.task.plan_version:
+            close_unimproved(turn, _details(error))
+        else:
+            close_stopped(turn, _details(error), stop_reason=stop_reason)
     _log_outcome(claim, "stopped", error.code)
     return NOTHING
 

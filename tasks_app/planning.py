@@ -108,7 +108,8 @@ def screened(made: plans.Plan, *, task_id: UUID) -> plans.Plan:
         outcome.save(scope_id=task_id)
     if outcome.is_blocked:
         raise TaskRejectedError(rule_ids=outcome.rule_ids)
-    return plans.from_json(outcome.document)
+    # Which finished steps stay is not for anybody's text to say.
+    return replace(plans.from_json(outcome.document), kept=made.kept)
 
 
 def free_of(task: Task) -> Amount:
@@ -133,14 +134,21 @@ def judging_cost(task: Task) -> Amount:
 
 
 def rows_of(
-    made: plans.Plan, *, judging: Amount, free: Amount
+    made: plans.Plan,
+    *,
+    judging: Amount,
+    free: Amount,
+    judge_id: str = "judge",
+    reason: str = "first",
 ) -> tuple[Plan, list[Step]]:
     """Return the plan's row and its steps with their envelopes, the judge last.
 
     Of ``free`` the judge has a third at most; the steps share the rest in order.
+    ``reason`` is why there is this version.
     """
     row = Plan(
         source=made.source,
+        reason=reason,
         recipe=made.recipe or "",
         model=made.model or "",
         prompt_version=made.prompt_version or "",
@@ -159,7 +167,9 @@ def rows_of(
         envelope = max(0, min(left, to_nano(planned.estimated_cost)))
         left -= envelope
         steps.append(_work_step(planned, envelope_nano=envelope))
-    return row, [*steps, _judge_step(made, kept, judging=judging)]
+    judge = _judge_step(made, kept, judging=judging)
+    judge.step_id = judge_id
+    return row, [*steps, judge]
 
 
 def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:
@@ -187,7 +197,7 @@ def _judge_step(made: plans.Plan, kept: Amount, *, judging: Amount) -> Step:
         description="Judge the result against every criterion",
         arm="judge",
         capability="check_criteria",
-        depends_on=[step.step_id for step in made.steps],
+        depends_on=[*made.kept, *(step.step_id for step in made.steps)],
         estimated_cost=to_usd(judging.nano),
         envelope_nano=kept.nano,
         envelope_tokens=kept.tokens,

@@ -13,6 +13,7 @@ from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.amounts import to_usd
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.plan_versions import differences
 from tasks_app.planning import NEVER
 from tasks_app.receipts import cancellation_of
 
@@ -149,6 +150,22 @@ def present_plan(task: Task, plan: Plan, steps: list[Step]) -> JSONObject:
         "sum_estimated_time": plan.sum_estimated_time,
         "created_at": _iso(plan.created_at),
     }
+
+
+def present_versions(plans: list[Plan], steps: list[Step]) -> list[JSONObject]:
+    """Return what versions of a plan there are, and how each changed the last."""
+    changed = differences(plans, steps)
+    return [
+        {
+            "version": plan.version,
+            "source": plan.source,
+            "reason": plan.reason,
+            "run": plan.run,
+            "created_at": _iso(plan.created_at),
+            "diff": changed[plan.version].to_json(),
+        }
+        for plan in plans
+    ]
 
 
 def present_event(event: TaskEvent) -> JSONObject:

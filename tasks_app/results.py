@@ -51,12 +51,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """A result before it is a row."""
+    """A result before it is a row.
+
+    ``plan_version`` is set when it is that of a version whose verdicts are recorded.
+    """
 
     data: JSONObject
     confidence: float | None
     is_met: bool
     findings: tuple[Finding, ...] = field(default=())
+    plan_version: int | None = None
 
 
 def assemble(

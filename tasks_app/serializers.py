@@ -192,7 +192,7 @@ class GivenPlanSerializer(StrictSerializer):
             *("task_id", "version", "source", "recipe", "model", "prompt_version"),
             *("repairs", "unserved", "grants", "created_at", "links"),
             *("total_estimated_cost", "total_estimated_time", "sum_estimated_time"),
-            *("total_estimated_time_p90", "beyond"),
+            *("total_estimated_time_p90", "beyond", "versions"),
         }
     )
 
@@ -340,6 +340,18 @@ class EventQuerySerializer(StrictSerializer):
     )
 
 
+class PlanQuerySerializer(StrictSerializer):
+    """Which version of a plan is meant."""
+
+    format = serializers.CharField(required=False)
+    version = serializers.IntegerField(
+        min_value=1,
+        max_value=2**31 - 1,
+        required=False,
+        help_text="The current one if none is named.",
+    )
+
+
 # What is answered; these describe the schema, the values are made in presenting.py ---
 class AcceptedSerializer(serializers.Serializer[Any]):
     """The answer to a submission."""
@@ -372,6 +384,10 @@ class ErrorSerializer(serializers.Serializer[Any]):
         child=serializers.CharField(),
         required=False,
         help_text="With invalid_plan: one sentence per broken rule, its id first.",
+    )
+    replan_error = serializers.DictField(
+        required=False,
+        help_text="Why no better plan came of it: code, message, violations.",
     )
 
 
@@ -464,8 +480,29 @@ class StepSerializer(serializers.Serializer[Any]):
     finished_at = serializers.DateTimeField(allow_null=True)
 
 
+class DifferenceSerializer(serializers.Serializer[Any]):
+    """Ids of work steps, against the version before."""
+
+    kept = serializers.ListField(child=serializers.CharField())
+    new = serializers.ListField(child=serializers.CharField())
+    superseded = serializers.ListField(child=serializers.CharField())
+
+
+class PlanVersionSerializer(serializers.Serializer[Any]):
+    """One version of a task's plan."""
+
+    version = serializers.IntegerField()
+    source = serializers.CharField()  # type: ignore[assignment]  # a field's name
+    reason = serializers.CharField(
+        help_text="first, criteria_not_met, work_failed, retry, ..."
+    )
+    run = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    diff = DifferenceSerializer()
+
+
 class PlanSerializer(serializers.Serializer[Any]):
-    """The current plan version."""
+    """A plan version, and what others there are."""
 
     task_id = serializers.UUIDField()
     version = serializers.IntegerField()
@@ -481,6 +518,7 @@ class PlanSerializer(serializers.Serializer[Any]):
     total_estimated_time = serializers.FloatField()
     sum_estimated_time = serializers.FloatField()
     created_at = serializers.DateTimeField()
+    versions = PlanVersionSerializer(many=True)
 
 
 class EventSerializer(serializers.Serializer[Any]):

@@ -25,10 +25,14 @@ OPEN = (Step.Status.WAITING, Step.Status.READY, Step.Status.RUNNING)
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A result before it is judged: the plan's keys, and how each step ended."""
+    """A result before it is judged: the plan's keys, and how each step ended.
+
+    ``sources`` are the ids of steps whose outputs fill those keys.
+    """
 
     values: Mapping[str, JSONValue]
     steps: tuple[StepOutcome, ...]
+    sources: frozenset[str] = frozenset()
 
     @property
     def is_whole(self) -> bool:
@@ -94,9 +98,13 @@ def _essence(step: Step) -> list[JSONValue]:
     return [*names, [*step.depends_on], step.input, [*step.criteria]]
 
 
-def draft_result(task: Task) -> Draft:
-    """Put together what the steps of the current plan left, whole or not."""
-    plan = Plan.objects.filter(task_id=task.pk, version=task.plan_version).first()
+def draft_result(task: Task, *, version: int | None = None) -> Draft:
+    """Put together what the steps of a plan left, whole or not.
+
+    Of the current one unless an earlier ``version`` is named.
+    """
+    wanted = task.plan_version if version is None else version
+    plan = Plan.objects.filter(task_id=task.pk, version=wanted).first()
     if plan is None:
         return Draft(values={}, steps=())
     rows = {
@@ -117,14 +125,17 @@ def draft_result(task: Task) -> Draft:
         for key, reference in plan.result.items()
         for value in _resolved(reference, task, outputs)
     }
-    return Draft(values=values, steps=steps)
+    sources = {step_of(path) for path in references(plan.result)}
+    return Draft(values=values, steps=steps, sources=frozenset(filter(None, sources)))
 
 
 def _outcome(step: Step) -> StepOutcome:
+    # What a later version does without keeps the output that the earlier one had.
+    has_output = step.status in (Step.Status.DONE, Step.Status.SUPERSEDED)
     return StepOutcome(
         step_id=step.step_id,
         status=step.status,
-        output=step.output if step.status == Step.Status.DONE else None,
+        output=step.output if has_output else None,
         confidence=step.confidence,
         confidence_reason=step.confidence_reason,
         error=step.error,

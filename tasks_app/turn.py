@@ -368,11 +368,13 @@ class Turn(TaskRow):
         *,
         result: JSONObject,
         confidence: float | None = None,
-        verdicts: Sequence[Verdict] = (),
         stop_reason: str = "",
         error: JSONObject | None = None,
+        plan_version: int | None = None,
     ) -> None:
         """End the task: cancel what is open, keep the result, give holds back.
+
+        Verdicts are recorded before. The result is that of the current plan version unless another is named.
 
         Raises:
             IllegalStateError: it has ended before.
@@ -390,13 +392,12 @@ class Turn(TaskRow):
             stop_reason=stop_reason,
             error=error,
         )
-        self.record_verdicts(verdicts)
         TaskResult(
             task_id=self.task.pk,
             result_data=result,
             confidence=None if confidence is None else round(confidence, 2),
             run=self.task.run,
-            plan_version=self.task.plan_version,
+            plan_version=plan_version or self.task.plan_version,
         ).save(force_insert=True)
         self.event(
             f"task.{status}",

@@ -30,6 +30,7 @@ from tasks_app.serializers import (
     AcceptedSerializer,
     EventPageSerializer,
     EventQuerySerializer,
+    PlanQuerySerializer,
     PlanSerializer,
     ResultSerializer,
     SubmitSerializer,
@@ -158,16 +159,20 @@ class ResultsView(APIView):
 class PlanView(APIView):
     """Show a task's plan."""
 
-    @extend_schema(responses=PlanSerializer)
+    @extend_schema(responses=PlanSerializer, parameters=[PlanQuerySerializer])
     def get(self, request: Request, task_id: UUID) -> Response:
-        """Return the current version with its steps."""
-        query_of(request)
+        """Return the current version, or the one that is named, with its steps."""
+        query = query_of(request, PlanQuerySerializer)
         task = own_task(request, task_id)
-        plan = Plan.objects.filter(task=task, version=task.plan_version).first()
+        plans = list(Plan.objects.filter(task=task))
+        wanted = query.get("version", task.plan_version)
+        plan = next((each for each in plans if each.version == wanted), None)
         if plan is None:
             raise NoPlanError
-        steps = list(Step.objects.filter(task=task, pk__in=plan.step_ids))
-        return Response(presenting.present_plan(task, plan, steps))
+        steps = list(Step.objects.filter(task=task).defer("output", "evidence"))
+        versions = presenting.present_versions(plans, steps)
+        shown = presenting.present_plan(task, plan, steps)
+        return Response(shown | {"versions": versions})
 
 
 class EventsView(APIView):

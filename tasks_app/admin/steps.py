@@ -22,6 +22,7 @@ from tasks_app.admin.pages import (
     shown_dollars,
 )
 from tasks_app.models import Attempt, Charge, Plan, Step
+from tasks_app.plan_versions import differences
 
 
 class AttemptInline(ReadOnlyInline):
@@ -77,8 +78,10 @@ class PlanAdmin(TaskPartAdmin):
     search_fields = ("task__id",)
     fields = (
         ("task_link", "version"),
+        ("reason", "run"),
         ("source", "recipe"),
         ("model", "prompt_version"),
+        "diff_",
         "total_estimated_cost",
         ("total_estimated_time", "sum_estimated_time"),
         "steps_",
@@ -107,6 +110,13 @@ class PlanAdmin(TaskPartAdmin):
                 for step in ordered
             ]
         )
+
+    @display(description="Against the version before")
+    def diff_(self, plan: Plan) -> SafeString:
+        """Show which steps stayed, came and went."""
+        plans = Plan.objects.filter(task=plan.task_id)
+        steps = Step.objects.filter(task=plan.task_id).only("step_id", "kind")
+        return shown_json(differences(list(plans), steps)[plan.version].to_json())
 
     @display(description="Result keys")
     def result_(self, plan: Plan) -> SafeString:

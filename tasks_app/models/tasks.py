@@ -25,7 +25,7 @@ class Task(models.Model):
     Attributes:
         approval: ``never``, ``always`` or ``above:`` and dollars.
         run: counts the lives between terminal states, from 1.
-        replan_count: plan versions that this run's judge asked for.
+        replan_count: plan versions that this run asked for.
         deadline_at: of this run; it moves by as long as the clock stands.
         elapsed_s: seconds that the clock has run, but for the stretch since
             ``clock_started_at``.

@@ -209,7 +209,7 @@ def test_unknown_price_is_0_by_the_operators_word_alone(settings: Any) -> None:
 
     price = price_of(url, "unheard-of")
 
-    assert (price.input_per_million, price.output_per_million) == (0, 0)
+    assert price.input_per_million == price.output_per_million == Decimal(0)
     assert price.source == UNPRICED
     assert settled_price(url, "unheard-of", input_tokens=9, reserved=price) == price
 

@@ -226,6 +226,11 @@ def planned(*steps: dict[str, Any], usage: Any = ...) -> Answer:
     return completion(json.dumps({"steps": list(steps)}), usage=usage)
 
 
+def replanned(*steps: dict[str, Any], replaces: tuple[str, ...] = ()) -> Answer:
+    """Answer with the new steps of another version of a plan."""
+    return completion(json.dumps({"steps": list(steps), "replaces": list(replaces)}))
+
+
 def gate_step(
     step_id: str, *depends_on: str, capability: str = "echo", **inputs: Any
 ) -> dict[str, Any]:

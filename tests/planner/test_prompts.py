@@ -46,4 +46,4 @@ def test_the_model_is_not_asked_for_cost_or_time() -> None:
 
     assert "Do not estimate cost or time" in system
     assert "goal.texts" in system
-    assert PROMPT_VERSION == "plan-2"
+    assert PROMPT_VERSION == "plan-3"

@@ -199,7 +199,7 @@ def test_correction_that_makes_no_sense_changes_nothing(wrong: dict[str, Any]):
     meter.settle(charge_id, usage(), "reply")
 
     with pytest.raises(ValueError, match="must be"):
-        correct_charge(charge_id, **({"cost_usd": Decimal(1), "reason": "x"} | wrong))
+        correct_charge(charge_id, **{"cost_usd": Decimal(1), "reason": "x", **wrong})
 
     assert books(task) == (700_000, 0, 150, 0)
 

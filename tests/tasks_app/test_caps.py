@@ -61,7 +61,7 @@ def raise_budget(task: Task, usd: str) -> None:
 
 def submission(**overrides: Any) -> Submission:
     texts = {"goal": "Count the words", "context": {}, "task_metadata": {}}
-    lists = {"constraints": [], "acceptance_criteria": [], "plan": None}
+    lists: dict[str, Any] = {"constraints": [], "acceptance_criteria": [], "plan": None}
     fields: dict[str, Any] = {
         "texts": texts | lists,
         "priority": "medium",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from tasks_app.pipeline import run_step
 from tasks_app.planning import contract_of
 from tasks_app.steps_read import draft_result
 from tasks_app.turn import Claim, task_turn
+from tests import fakes
 from tests.builders import (
     claim_of,
     done,
@@ -33,6 +35,7 @@ from tests.builders import (
     make_task,
     statuses,
 )
+from tests.models import model_in_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -373,6 +376,28 @@ class TestJudge:
         assert (task.status, task.stop_reason) == ("failed", "judge_failed")
         assert result_of(task)["outputs"]["a"]["value"] == "a"
         assert Verdict.objects.get(task=task).verdict == "not_checked"
+
+    @pytest.mark.parametrize(
+        ("away", "verdict"), [(3, "met"), (99, "not_checked")], ids=["a while", "on"]
+    )
+    def test_model_that_is_away_is_waited_for_before_nothing_is_checked(
+        self, settings, engines, away, verdict
+    ):
+        settings.OCTOLLM_RETRY_MIN_S = settings.OCTOLLM_RETRY_MAX_S = 0
+        finding = {"id": "c0", "verdict": "met", "evidence": "It is.", "score": 0.9}
+        task = make_planned_task(
+            make_step("a", input={"score": 3}),
+            acceptance_criteria=["The tone is kind", "score <= 5"],
+        )
+        with model_in_settings(settings) as model:
+            model.will(*[fakes.reset() for _ in range(away)])
+            model.default = fakes.completion(json.dumps({"verdicts": [finding]}))
+            task = run_all(task)
+
+        assert task.status == "completed"
+        verdicts = Verdict.objects.filter(task=task).order_by("position")
+        assert [each.verdict for each in verdicts] == [verdict, "met"]
+        assert step_of(task, "judge").attempt_count == (2 if away == 3 else 3)
 
     def test_confidence_is_computed_and_explained(self):
         task = run_all(make_planned_task(make_step("a")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.services.judge.capabilities import SPEC
 from arms.services.judge.checks import Subject, check
@@ -27,6 +29,7 @@ class JudgeArm:
 
         Raises:
             ArmInputError: the input has the wrong shape.
+            ModelUnavailableError: the model that would judge is away; a retry may help.
         """
         if request.capability != "check_criteria":
             raise ArmInputError(
@@ -46,7 +49,8 @@ class JudgeArm:
         asked = [(text, "criterion") for text in _texts(given, "criteria")]
         asked += [(text, "constraint") for text in _texts(given, "constraints")]
         rulings = [_compute(text, subject, services) for text, _ in asked]
-        _ask_model(asked, rulings, subject, services)
+        is_last = request.attempt >= settings.OCTOLLM_MAX_ATTEMPTS
+        _ask_model(asked, rulings, subject, services, is_last=is_last)
         verdicts: list[JSONValue] = [
             ruling.as_verdict(text, kind=kind)
             for (text, kind), ruling in zip(asked, rulings, strict=True)
@@ -77,6 +81,8 @@ def _ask_model(
     rulings: list[Ruling],
     subject: Subject,
     services: ArmServices,
+    *,
+    is_last: bool,
 ) -> None:
     """Replace rulings that nobody could compute by a model's, where it gives one."""
     open_ids = {
@@ -85,7 +91,8 @@ def _ask_model(
         if ruling.state == "not_checked"
     }
     questions = {name: asked[place][0] for name, place in open_ids.items()}
-    for name, ruling in judge_with_model(questions, subject.result, services).items():
+    answers = judge_with_model(questions, subject.result, services, is_last=is_last)
+    for name, ruling in answers.items():
         place = open_ids[name]
         if ruling.state == "not_checked":
             # Why no rule could decide stays, with why the model did not either.

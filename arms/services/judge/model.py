@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from typing import Literal
 
+from django.conf import settings
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arms import llm
@@ -75,7 +77,11 @@ class _Answer(BaseModel):
 
 
 def judge_with_model(
-    questions: Mapping[str, str], result: JSONObject, services: ArmServices
+    questions: Mapping[str, str],
+    result: JSONObject,
+    services: ArmServices,
+    *,
+    is_last: bool,
 ) -> dict[str, Ruling]:
     """Return a ruling for each question that a model could be asked.
 
@@ -86,8 +92,10 @@ def judge_with_model(
         questions: criteria by an id of ours.
         result: what is judged, concealed.
         services: whose meter pays and whose clock counts.
+        is_last: whether the step will not be tried again.
 
     Raises:
+        ModelUnavailableError: nobody answers now, and there are tries and time left.
         BudgetBusyError: others hold the money just now; a retry helps.
         DeadlineExceededError: the time is over.
         CallCancelledError: somebody asked to stop.
@@ -97,15 +105,25 @@ def judge_with_model(
     shown = json.dumps(result, ensure_ascii=False)
     if len(shown) > _MAX_RESULT_CHARACTERS:
         return _unchecked(questions, "The result is too long for the model to judge.")
+    began = time.monotonic()
     try:
         completion = _ask(_prompt(questions, shown), services)
     except BudgetBusyError:
         raise
     except (ModelError, BudgetExceededError) as error:
+        took_s = time.monotonic() - began
+        if error.is_transient and not is_last and _has_time(services, took_s=took_s):
+            raise
         # The computed verdicts stand; a model that fails must not cost them.
         logger.warning("a model could not judge: %s", error.code)
         return _unchecked(questions, f"The model could not be asked: {error.code}.")
     return _read(completion.text, questions, model=completion.model)
+
+
+def _has_time(services: ArmServices, *, took_s: float) -> bool:
+    """Tell whether another try, and one after it, would end before the deadline."""
+    pause_s: float = settings.OCTOLLM_RETRY_MAX_S
+    return services.stop.remaining_s > 2 * (took_s + pause_s)
 
 
 def _ask(messages: list[Message], services: ArmServices) -> Completion:

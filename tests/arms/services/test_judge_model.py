@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from arms.services.judge.arm import JudgeArm
+from octollm.errors import ModelUnavailableError
 from tests import fakes
 from tests.arms.services.requests import make_request
 from tests.fakes import FakeModel
@@ -150,6 +151,29 @@ def test_a_server_without_schemas_is_asked_in_a_plainer_form(model: FakeModel) -
     model.will(answer(item()))
 
     assert judge("Friendly tone")[0]["verdict"] == "met"
+
+
+@pytest.mark.parametrize(
+    ("attempt", "timeout_s", "is_tried_again"),
+    [(1, 600.0, True), (3, 600.0, False), (1, 30.0, False)],
+    ids=["more tries", "last try", "no time"],
+)
+def test_a_model_that_is_away_is_asked_again_while_that_can_help(
+    model: FakeModel, attempt: int, timeout_s: float, is_tried_again: bool
+) -> None:
+    model.default = fakes.error(503, retry_after="60")
+    given = {"result": RESULT, "criteria": ["coverage >= 80%", "Friendly tone"]}
+    request = make_request("check_criteria", given).model_copy(
+        update={"attempt": attempt}
+    )
+    services = make_services(timeout_s=timeout_s)
+
+    if is_tried_again:
+        with pytest.raises(ModelUnavailableError):
+            JudgeArm().execute(request, services)
+    else:
+        verdicts: Any = JudgeArm().execute(request, services).output["verdicts"]
+        assert [each["verdict"] for each in verdicts] == ["met", "not_checked"]
 
 
 def test_an_empty_budget_leaves_the_question_open(model: FakeModel) -> None:
