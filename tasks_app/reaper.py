@@ -46,7 +46,7 @@ _WAITED = RawSQL(  # noqa: S611  # names of our own
 
 def tick(send_hints: Callable[[str, int], None]) -> None:
     """Do all duties once; ``send_hints`` takes a queue and a number of hints."""
-    take_back_lost_steps()
+    lost_count = take_back_lost_steps()
     give_back_stopped()
     stop_overdue_tasks()
     end_overdue_approvals()
@@ -55,7 +55,8 @@ def tick(send_hints: Callable[[str, int], None]) -> None:
     forget_workers()
     fairness.renew_ranks()
     fairness.age()
-    hint_again(send_hints)
+    # Nobody has hinted at what lost workers left ready.
+    hint_again(send_hints, rest_s=0 if lost_count else settings.OCTOLLM_HINT_AFTER_S)
     # Last: nobody waits for these.
     seals.write_seal()
     retention.tick()
@@ -150,9 +151,9 @@ def forget_workers() -> int:
     return Worker.objects.filter(heartbeat_at__lt=Now() - silent).delete()[0]
 
 
-def hint_again(send_hints: Callable[[str, int], None]) -> None:
-    """Send hints for steps that have been ready for a while: theirs may be lost."""
+def hint_again(send_hints: Callable[[str, int], None], *, rest_s: float) -> None:
+    """Send hints for steps that have been ready for so long: theirs may be lost."""
     for queue in ACTORS:
-        count = count_ready(queue, most=BATCH, rest_s=settings.OCTOLLM_HINT_AFTER_S)
+        count = count_ready(queue, most=BATCH, rest_s=rest_s)
         if count:
             send_hints(queue, count)
