@@ -148,7 +148,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 turn.skip_dependants()
                 turn.advance()
             # Also those of steps that ended while their calls were under way.
-            lost_ids = [charge.pk for charge in lost_charges()]
+            lost = lost_charges().filter(task=self.task)
+            lost_ids = [charge.pk for charge in lost]
             presume_lost(turn)
         for charge_id in lost_ids:
             self._expect("presume", charge_id, self.charges[charge_id].held)
