@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -114,11 +114,17 @@ def stop_overdue_tasks() -> int:
 
 def _stopper(reason: str, *, code: str, message: str) -> Callable[[Turn], None]:
     def stop(turn: Turn) -> None:
-        if not turn.task.is_terminal:
-            error: JSONObject = {"code": code, "message": message}
-            close_stopped(turn, error, stop_reason=reason)
+        # It may have got more time since it was found, or another run.
+        if turn.task.is_terminal or (reason == "deadline" and _has_time(turn.task)):
+            return
+        error: JSONObject = {"code": code, "message": message}
+        close_stopped(turn, error, stop_reason=reason)
 
     return stop
+
+
+def _has_time(task: Task) -> bool:
+    return task.deadline_at is not None and task.deadline_at > datetime.now(UTC)
 
 
 def end_overdue_approvals() -> int:

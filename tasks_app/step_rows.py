@@ -45,6 +45,18 @@ class StepRows(TaskRow):
             tokens=sum(step.envelope_tokens for step in steps),
         )
 
+    def note_fork(self, copied: Sequence[Step]) -> None:
+        """Insert steps that another task has done, and say where they come from."""
+        for step in copied:
+            step.status = Step.Status.DONE
+        self.add_steps(copied)
+        self.event(
+            "task.forked",
+            task_id=str(self.task.forked_from_id),
+            from_step=self.task.forked_step,
+            copied=[step.step_id for step in copied],
+        )
+
     def draw(self, step: Step, *, nano: int, tokens: int) -> None:
         """Take from a step's envelope what a charge is about to hold instead."""
         if nano or tokens:

@@ -64,13 +64,19 @@ def task_turn(task_id: UUID) -> Iterator[Turn]:
         turn.flush()
 
 
-def open_task(task: Task) -> None:
-    """Insert a task with its plan step, ready to be claimed, in one transaction."""
+def open_task(task: Task, *, copied: Sequence[Step] = ()) -> None:
+    """Insert a task with its plan step, ready to be claimed, in one transaction.
+
+    ``copied`` are steps of the task that it was forked from, done there; its plan is
+    to keep them.
+    """
     with transaction.atomic():
         caps.note_month(task)
         task.save(force_insert=True)
         turn = Turn(task)
         turn.event("task.submitted", priority=task.priority)
+        if task.forked_from_id is not None:
+            turn.note_fork(copied)
         turn.add_steps(
             [
                 Step(
