@@ -21,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov bench bench-planner eval-planner lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-planner eval-planner lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -66,6 +66,12 @@ cov: setup-dev ## tests with branch coverage; HTML in htmlcov/
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage html -q
 	$(BIN)/coverage report
+
+chaos: setup-dev ## kill everything at random under load; show that nothing is lost or done twice
+	$(BIN)/python -m tests.chaos.run $(ARGS)
+
+chaos-recovery: setup-dev ## kill workers under production settings; print when their steps went on
+	$(BIN)/python -m tests.chaos.recovery $(ARGS)
 
 bench: setup-dev ## print engine CPU per task and hand-off latency
 	$(BIN)/python -m tests.load.bench $(ARGS)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -71,6 +72,7 @@ def call(
 
     Raises:
         OctoLLMError: what the arm raised; whether a retry helps is its class's word.
+        InterfaceError, OperationalError: the database is away; a retry helps.
         ArmError: the arm's reply is not what the contract says.
         VaultError: a value cannot be read.
     """
@@ -120,6 +122,9 @@ def _execute(
         return arm.execute(shown, services)
     except OctoLLMError as error:
         error.args = (_concealed_text(error.message, scopes),)
+        raise
+    except (InterfaceError, OperationalError):
+        # The ledger or the documents are away: no fault of the arm's, and it passes.
         raise
     except Exception as error:  # noqa: BLE001  # third parties' code; logged below
         # The message may hold what the arm was shown, so only the frames are logged.

@@ -14,6 +14,7 @@ OctoLLMError
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── OwnerBudgetExceededError the owner's cap for the month is taken (402)
+│   ├── OwnerStoppedError        an operator has stopped the owner (403)
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
@@ -227,6 +228,13 @@ class OwnerBudgetExceededError(RequestError):
         self.left_usd = left_usd
         self.cap_usd = cap_usd
         self.month = month
+
+
+class OwnerStoppedError(RequestError):
+    """An operator has stopped the work of this owner; nothing is taken until it goes on."""
+
+    code = "owner_stopped"
+    http_status = 403
 
 
 class NoPlanError(RequestError):

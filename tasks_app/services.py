@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from arms.registry import catalogue
 from octollm import metrics
 from octollm.access.models import Owner
+from octollm.access.owners import require_started
 from octollm.errors import (
     IdempotencyMismatchError,
     InvalidIdempotencyKeyError,
@@ -136,7 +137,9 @@ def submit_task(owner: Owner, submission: Submission) -> Accepted:
         UnknownArmError: ``assigned_arm`` names no arm.
         InvalidPlanError: the caller's plan breaks rules; nothing is stored.
         OwnerBudgetExceededError: the owner's cap does not allow it; nothing is stored.
+        OwnerStoppedError: an operator has stopped the owner; nothing is stored.
     """
+    require_started(owner)
     _require_known_arm(submission.assigned_arm)
     mark = RequestMark.of(
         owner, key=submission.idempotency_key, request_mac=submission.fingerprint()

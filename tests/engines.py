@@ -77,14 +77,31 @@ class TestEngines:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineHome:
+    """A run's own directory with engines that nobody has started yet."""
+
+    home: Path
+    postgres: Postgres
+    valkey: Valkey
+
+    @property
+    def engines(self) -> TestEngines:
+        """Where they are once they run."""
+        layout = self.postgres.layout
+        return TestEngines(
+            home=self.home,
+            database_url=layout.database_url,
+            redis_url=layout.redis_url,
+        )
+
+
 @contextlib.contextmanager
-def running_engines(
+def engine_home(
     *, postgres_options: tuple[str, ...] = FAST_POSTGRES
-) -> Iterator[TestEngines]:
-    """Start those engines that the environment does not name, stop them at exit."""
+) -> Iterator[EngineHome]:
+    """Make the run's directory and tie the run to it; remove it at exit."""
     home = Path(os.environ["OCTOLLM_TEST_HOME"])
-    named_database = os.environ.get("OCTOLLM_TEST_DATABASE_URL")
-    named_redis = os.environ.get("OCTOLLM_TEST_REDIS_URL")
     remove_abandoned(home.parent)
     with contextlib.ExitStack() as cleanup:
         # 0711: as root the engines run as nobody and must pass through.
@@ -95,24 +112,40 @@ def running_engines(
         layout = engine_layout(home / "engines")
         account = engine_account()
         binaries = prepare_home(layout, account)
-        if not named_database:
-            postgres = Postgres(
+        yield EngineHome(
+            home=home,
+            postgres=Postgres(
                 layout,
                 binaries=binaries,
                 account=account,
                 log=home / "postgres.log",
                 options=postgres_options,
-            )
-            _start(postgres, cleanup)
-        if not named_redis:
-            valkey = Valkey(
+            ),
+            valkey=Valkey(
                 layout, binaries=binaries, account=account, log=home / "valkey.log"
-            )
-            _start(valkey, cleanup)
+            ),
+        )
+
+
+@contextlib.contextmanager
+def running_engines(
+    *, postgres_options: tuple[str, ...] = FAST_POSTGRES
+) -> Iterator[TestEngines]:
+    """Start those engines that the environment does not name, stop them at exit."""
+    named_database = os.environ.get("OCTOLLM_TEST_DATABASE_URL")
+    named_redis = os.environ.get("OCTOLLM_TEST_REDIS_URL")
+    with (
+        engine_home(postgres_options=postgres_options) as place,
+        contextlib.ExitStack() as cleanup,
+    ):
+        if not named_database:
+            _start(place.postgres, cleanup)
+        if not named_redis:
+            _start(place.valkey, cleanup)
         yield TestEngines(
-            home=home,
-            database_url=named_database or layout.database_url,
-            redis_url=named_redis or layout.redis_url,
+            home=place.home,
+            database_url=named_database or place.engines.database_url,
+            redis_url=named_redis or place.engines.redis_url,
         )
 
 

@@ -1,4 +1,4 @@
-"""An arm for tests: answers at once, fails, or waits until a file appears.
+"""An arm for tests: answers at once or in `takes` seconds, fails, hangs, waits for a file.
 
 It runs inside real worker processes, so what it is told comes with the step's input
 and what it did is seen in the file system: one file per execution.
@@ -61,12 +61,16 @@ class GateArm:
             _capability("crash", "Raises what an arm should not."),
             _capability("freeze", "Keeps the interpreter's lock for `seconds`."),
             _capability("die", "Kills the process it runs in."),
+            _capability("hang", "Never ends by itself."),
         ),
     )
 
     def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
         """Do what the capability says."""
         started = time.time()
+        _take(float(str(request.input.get("takes") or 0)), services)
+        if request.capability == "hang":
+            _take(float("inf"), services)
         _fail(request)
         if request.capability == "wait":
             _wait(request, services)
@@ -90,6 +94,14 @@ class GateArm:
     def check(self) -> Health:
         """Be well."""
         return Health(is_healthy=True)
+
+
+def _take(seconds: float, services: ArmServices) -> None:
+    """Let time pass, as work does, until somebody asks to stop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        services.stop.check()
+        time.sleep(min(0.02, max(0.0, until - time.monotonic())))
 
 
 def _fail(request: ArmRequest) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from arms import boundary
 from arms.boundary import Scopes
@@ -232,6 +233,17 @@ def test_unexpected_error_becomes_ours_and_quotes_nothing(caplog):
 
     assert EMAIL not in caught.value.message + caplog.text
     assert caught.value.is_transient is False
+
+
+@pytest.mark.parametrize("away", [OperationalError, InterfaceError])
+def test_database_that_is_away_is_not_the_arms_failure(away):
+    scope, _ = concealed({"value": 1})
+
+    def hold_a_charge(_: ArmRequest) -> ArmReply:
+        raise away
+
+    with pytest.raises(away):
+        call(Recorder(hold_a_charge), request_of(scope, "x"))
 
 
 @pytest.mark.parametrize(

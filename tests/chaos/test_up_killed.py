@@ -152,7 +152,7 @@ def test_everything_killed_at_once_starts_again_on_its_data(data_dir: Path) -> N
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_system_survives_forty_kills_in_random_order(data_dir: Path) -> None:
-    chance = random.Random(7)  # noqa: S311  # no secret
+    chance = random.Random(7)
     with running(data_dir) as up:
         for _ in range(40):
             wait_until(lambda: works(up), timeout_s=BACK_WITHIN_S)

@@ -163,7 +163,7 @@ def test_a_longer_list_takes_no_more_queries(
 ) -> None:
     for number in range(5):
         make_planned_task(make_step("a"), task_metadata={"number": number})
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         read(admin_client, "/admin/tasks_app/task/")
 
 

@@ -21,7 +21,7 @@ from octollm.errors import (
     IllegalStateError,
     OwnerBudgetExceededError,
 )
-from tasks_app import pipeline, reaper, runs
+from tasks_app import pipeline, reaper, runs, tending
 from tasks_app.finish import close_cancelled
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Task
@@ -280,13 +280,13 @@ class TestRaisedMeanwhile:
         Task.objects.filter(pk=task.pk).update(
             deadline_at=timezone.now() - timedelta(seconds=1)
         )
-        act_on = reaper._act_on
+        act_on = tending._act_on
 
         def raised_first(task_id: Any, act: Any) -> bool:
             runs.raise_budget(task.pk, Caps(max_time_seconds=900), owner=task.owner)
             return act_on(task_id, act)
 
-        monkeypatch.setattr(reaper, "_act_on", raised_first)
+        monkeypatch.setattr(tending, "_act_on", raised_first)
         reaper.stop_overdue_tasks()
 
         assert Task.objects.get(pk=task.pk).status == "processing"

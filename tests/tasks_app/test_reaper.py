@@ -171,7 +171,7 @@ class TestDeadlines:
 class TestHints:
     def sent(self) -> list[tuple[str, int]]:
         hints: list[tuple[str, int]] = []
-        reaper.hint_again(lambda queue, count: hints.append((queue, count)))
+        reaper.hint_again(lambda queue, count: hints.append((queue, count)), rest_s=5)
         return hints
 
     def test_step_that_waits_long_is_hinted_again(self):
@@ -185,6 +185,22 @@ class TestHints:
         make_task()
 
         assert self.sent() == []
+
+    @pytest.mark.parametrize("max_attempts", [1, 3], ids=["dead", "taken back"])
+    def test_what_a_lost_worker_leaves_ready_is_hinted_at_once(
+        self, settings, max_attempts
+    ):
+        settings.OCTOLLM_MAX_ATTEMPTS = max_attempts
+        task = make_planned_task(make_step("a"), make_step("b"))
+        finish_step(task, "b")
+        claim_of(task, "a")
+        expire_lease(task, "a")
+        hints: list[tuple[str, int]] = []
+
+        reaper.tick(lambda queue, count: hints.append((queue, count)))
+
+        assert "ready" in statuses(task).values()
+        assert hints == [("default", 1)]
 
     def test_running_step_is_not(self):
         claim_of(make_task(), "plan")

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("tasks_app", "0007_cascades_of_durable_runs"),
+        ("tasks_app", "0008_fairness"),
     ]
 
     operations = [
