@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tasks_app.models import Charge, Step, Task
 from tests.chaos.invariants import Finding
-from tests.chaos.model import MARK
+from tests.chaos.model import MARK, ChaosModel
 from tests.chaos.plans import ChaosTask
 from tests.chaos.told import Told
 
@@ -18,13 +18,13 @@ def check_expectations(
     told: Told,
     *,
     seen: Mapping[UUID, str],
-    marks: Collection[str],
+    model: ChaosModel,
 ) -> list[Finding]:
     """Check what only the run itself knows.
 
     Args:
         seen: the status that each task had ended with when that was first seen.
-        marks: of the answers that the model began to give.
+        model: the server, which knows what it answered.
     """
     by_id = {
         UUID(told.accepted[task.number]): task
@@ -40,7 +40,8 @@ def check_expectations(
         _unchanged(seen),
         _ends(by_id, rows),
         _outputs(by_id),
-        _answers(by_id, marks),
+        _answers(by_id, model.marks),
+        _requests(model),
     ]
 
 
@@ -145,6 +146,13 @@ def _answers(by_id: Mapping[UUID, ChaosTask], marks: Collection[str]) -> Finding
             for mark, times in found.items()
             if times > 1 or mark not in marks
         ),
+    )
+
+
+def _requests(model: ChaosModel) -> Finding:
+    count = len(model.requests)
+    return _finding(
+        "the model's server understands what it is asked", count, model.misread
     )
 
 

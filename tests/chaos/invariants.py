@@ -109,9 +109,11 @@ def _end_faults(task: Task, types: Collection[str]) -> Iterator[str]:
 
 
 def results_are_whole(task_ids: Collection[UUID]) -> Finding:
-    """An ended task has a result of each run, and a verdict on every criterion."""
+    """An ended task has a result of each run, with a verdict on every criterion."""
     ended = _tasks(task_ids).filter(status__in=Task.TERMINAL)
-    results = Counter(TaskResult.objects.filter(task__in=ended).values_list("task"))
+    results = defaultdict(list)
+    for result in TaskResult.objects.filter(task__in=ended).order_by("run"):
+        results[result.task_id].append((result.run, result.plan_version))
     verdicts = Counter(
         Verdict.objects.filter(task__in=ended, kind="criterion").values_list(
             "task", "run", "plan_version"
@@ -119,9 +121,11 @@ def results_are_whole(task_ids: Collection[UUID]) -> Finding:
     )
     broken = []
     for task in ended:
-        if results[(task.pk,)] != task.run:
-            broken.append(f"task {task.pk} has {results[(task.pk,)]} results")
-        found = verdicts[(task.pk, task.run, task.plan_version)]
+        runs = results[task.pk]
+        if [run for run, _ in runs] != list(range(1, task.run + 1)):
+            broken.append(f"task {task.pk} has results of the runs {runs}")
+            continue
+        found = verdicts[(task.pk, *runs[-1])]
         if found != len(task.acceptance_criteria):
             broken.append(f"task {task.pk} has {found} verdicts")
     return _finding("every end has its result and verdicts", len(ended), broken)

@@ -39,6 +39,8 @@ ARMS: Mapping[str, int] = {"gate": 45, "remote": 45, "forgetful": 10}
 # What the first call of a step meets at an arm elsewhere, and in how many of them.
 FAULTS = (*PASSING, "die_before", "die_after")
 FAULTY_SHARE = 0.25
+# Stands in what later versions of a plan give.
+MENDED = "mended"
 # Long enough that no task is saved by its deadline from being stuck.
 PATIENT_S = 900
 HANGING_S = 12
@@ -89,7 +91,8 @@ def make_task(seed: int, number: int) -> ChaosTask:
     shape = _SHAPES[name](random)
     oddity = oddity_of(seed, number)
     steps = _steps(shape, oddity, random)
-    by_model = oddity in ("", "flaky") and random.random() < 0.12
+    share = {"": 0.12, "flaky": 0.12, "unmet": 0.6}.get(oddity, 0)
+    by_model = random.random() < share
     is_judged = oddity in ("unmet", "poor") or random.random() < 0.5
     body: dict[str, Any] = {
         "goal": f"Carry out order {number} as a {name}",
@@ -120,6 +123,19 @@ def steps_of(seed: int, number: int) -> list[dict[str, Any]]:
     random = Random(f"{seed}/model-plan/{number}")
     shape = _diamond(random)
     return _steps(shape, oddity_of(seed, number), random)
+
+
+def mending_steps(seed: int, number: int, version: int) -> list[dict[str, Any]]:
+    """Return the new steps that a model plans for a later version."""
+    random = Random(f"{seed}/model-plan/{number}/{version}")
+    steps = _steps({"n1": (), "n2": ("n1",)}, "", random)
+    steps[0]["input"]["value"] = [f"{MENDED} {version}"]
+    return steps
+
+
+def can_be_mended(number: int) -> bool:
+    """Say whether an unmet criterion is met once later steps have their say."""
+    return number % 2 == 1
 
 
 def oddity_of(seed: int, number: int) -> str:

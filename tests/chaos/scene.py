@@ -123,9 +123,7 @@ class Scene:
         kept, forgetful = self._arms
         ids = [UUID(task_id) for task_id in told.accepted.values()]
         struck = [blow for blow in fleet.blows if blow.kind == "worker" and blow.target]
-        expected = check_expectations(
-            tasks, told, seen=self._seen, marks=set(model.marks)
-        )
+        expected = check_expectations(tasks, told, seen=self._seen, model=model)
         return Outcome(
             command=command("tests.chaos.run", self._options),
             seed=self._options.seed,
