@@ -55,7 +55,7 @@ def resize(scope: str, count: int | None) -> None:
     """
     if count is not None and count < 1:
         raise ValueError("a limit is at least 1")
-    values = {"scope": scope, "count": count or 0}
+    values: dict[str, str | int] = {"scope": scope, "count": count or 0}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_ADD, values)
         cursor.execute(_DROP, values)

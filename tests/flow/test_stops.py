@@ -69,7 +69,9 @@ def test_maintenance_lets_what_runs_end_and_all_else_wait(system: System, gate: 
     waiting = system.submit(plan=PLAN)
     gate.open()
     ended = wait_until(
-        lambda: Step.objects.filter(task=running, step_id="a", status="done").exists()
+        lambda: Step.objects.filter(
+            task_id=running, step_id="a", status="done"
+        ).exists()
     )
     ready = httpx2.get(f"{system.client.base_url}/ready", timeout=10)
     status = octollm(system, "maintenance", "status")
@@ -103,13 +105,15 @@ def test_kill_switch_closes_a_hanging_model_call_and_nothing_more_is_spent(
     stopped_at = _ended_at(task_id)
     wait_until(lambda: model.closed, timeout_s=10)
     took_s = time.time() - stopped_at.timestamp()
-    wait_until(lambda: not Charge.objects.filter(task=task_id, state="held").exists())
+    wait_until(
+        lambda: not Charge.objects.filter(task_id=task_id, state="held").exists()
+    )
 
     assert "1 steps were given back. 0 steps run." in told
     assert took_s < 2.5
-    step = Step.objects.get(task=task_id)
+    step = Step.objects.get(task_id=task_id)
     assert (step.status, step.attempt_count) == ("ready", 0)
-    assert [c.state for c in Charge.objects.filter(task=task_id)] == ["presumed"]
+    assert [c.state for c in Charge.objects.filter(task_id=task_id)] == ["presumed"]
     assert len(model.requests) == 1
 
     model.will(planned(*PLAN["steps"]))
@@ -122,7 +126,7 @@ def test_kill_switch_closes_a_hanging_model_call_and_nothing_more_is_spent(
 
 def _ended_at(task_id: str) -> datetime:
     """Return when the claim was taken away."""
-    ended = Attempt.objects.get(step__task=task_id).finished_at
+    ended = Attempt.objects.get(step__task_id=task_id).finished_at
     assert ended is not None
     return ended
 
@@ -142,7 +146,7 @@ def test_one_owner_is_stopped_now_and_others_go_on(system: System, gate: Gate):
     assert (refused.status_code, refused.json()["code"]) == (403, "owner_stopped")
     assert system.client.get(f"/tasks/{task_id}").status_code == 200
     wait_until(lambda: Task.objects.filter(owner=other, status="completed").exists())
-    assert Step.objects.get(task=task_id, step_id="a").status == "ready"
+    assert Step.objects.get(task_id=task_id, step_id="a").status == "ready"
 
     gate.open()
     octollm(system, "owners", "start", owner.name)

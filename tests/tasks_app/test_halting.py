@@ -263,7 +263,7 @@ class TestWaiting:
         Step.objects.update(run_after=timezone.now() - timedelta(minutes=1))
         switches.turn_on(MAINTENANCE, by="ada")
 
-        reaper.hint_again(lambda queue, count: hints.append((queue, count)))
+        reaper.hint_again(lambda queue, count: hints.append((queue, count)), rest_s=5)
 
         assert hints == []
 
