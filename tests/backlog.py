@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
+from psycopg.types.json import Jsonb
 
 from octollm.access.models import Owner
 from tasks_app.turn import PRIORITY_RANKS
@@ -12,9 +13,9 @@ from tasks_app.turn import PRIORITY_RANKS
 # The primary keys count up, as those that the system makes do.
 _FILL = """
 WITH t AS (
-    INSERT INTO tasks (id, goal, owner_id, priority)
+    INSERT INTO tasks (id, goal, owner_id, priority, given_plan)
     SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(%(first)s + i), 12, '0'))::uuid,
-           'Count the words', %(owner)s, %(priority)s
+           'Count the words', %(owner)s, %(priority)s, %(plan)s
     FROM generate_series(1, %(count)s) i
     RETURNING id
 )
@@ -31,8 +32,17 @@ FROM t
 _SIZE = "SELECT count(*) FROM tasks"
 
 
-def fill(owner: Owner, count: int, *, priority: str = "medium") -> None:
-    """Give an owner so many tasks whose plan steps are ready, one after the other."""
+def fill(
+    owner: Owner,
+    count: int,
+    *,
+    priority: str = "medium",
+    plan: dict[str, Any] | None = None,
+) -> None:
+    """Give an owner so many tasks whose plan steps are ready, one after the other.
+
+    Running them takes a plan of the caller's own.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_SIZE)
         (size,) = cursor.fetchone() or (0,)
@@ -41,6 +51,7 @@ def fill(owner: Owner, count: int, *, priority: str = "medium") -> None:
             "first": size,
             "count": count,
             "priority": priority,
+            "plan": None if plan is None else Jsonb(plan),
             "priority_rank": PRIORITY_RANKS[priority],
         }
         cursor.execute(_FILL, values)

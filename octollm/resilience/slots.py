@@ -25,10 +25,22 @@ WITH taken AS (
 SELECT EXISTS (SELECT 1 FROM taken)
        OR NOT EXISTS (SELECT 1 FROM slots WHERE scope = %(scope)s)
 """
-_FREE = "UPDATE slots SET holder = NULL, taken_at = NULL WHERE holder = ANY(%s)"
+# Several rows are always locked in the order of their ids, or two could wait for each
+# other.
+_FREE = """
+UPDATE slots SET holder = NULL, taken_at = NULL WHERE id IN (
+    SELECT id FROM slots WHERE holder = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+)
+"""
 _ADD = """
 INSERT INTO slots (scope, n) SELECT %(scope)s, generate_series(1, %(count)s)
 ON CONFLICT DO NOTHING
+"""
+_DROP = """
+DELETE FROM slots WHERE id IN (
+    SELECT id FROM slots WHERE scope = %(scope)s AND n > %(count)s
+    ORDER BY id FOR UPDATE
+)
 """
 
 
@@ -43,13 +55,10 @@ def resize(scope: str, count: int | None) -> None:
     """
     if count is not None and count < 1:
         raise ValueError("a limit is at least 1")
-    with transaction.atomic():
-        surplus = Slot.objects.filter(scope=scope)
-        if count is not None:
-            with connection.cursor() as cursor:
-                cursor.execute(_ADD, {"scope": scope, "count": count})
-            surplus = surplus.filter(n__gt=count)
-        surplus.delete()
+    values: dict[str, str | int] = {"scope": scope, "count": count or 0}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_ADD, values)
+        cursor.execute(_DROP, values)
 
 
 def take(scope: str, holder: UUID) -> bool:
