@@ -275,12 +275,14 @@ class ArmServices:
         meter: where its model calls are charged.
         stop: deadline and cancel of the invocation; long work checks it.
         knowledge_scope: whose documents may be searched, or ``None`` for nobody's.
+        model: the only one that may be asked; empty: whichever serves the purpose.
         is_repeat: whether the request may have been sent before.
     """
 
     meter: Meter
     stop: StopToken
     knowledge_scope: UUID | None = None
+    model: str = ""
     is_repeat: bool = False
 
 

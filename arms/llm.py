@@ -17,7 +17,13 @@ from importlib import import_module
 from arms.answers import Answer, Completion, from_record
 from arms.asking import Asking
 from arms.contract import ArmServices, ModelCall
-from arms.providers import PURPOSES, Provider, dearest_price, providers_for
+from arms.providers import (
+    PURPOSES,
+    Provider,
+    dearest_price,
+    known_models,
+    providers_for,
+)
 from arms.questions import RUNGS, Message, Question, make_question
 from octollm.errors import (
     ModelError,
@@ -33,6 +39,7 @@ __all__ = [
     "dearest_price",
     "identity",
     "is_configured",
+    "known_models",
     "load_client",
     "worst_case",
 ]
@@ -40,13 +47,13 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-def is_configured(purpose: str = "planning") -> bool:
-    """Tell whether an operator has named a model for a purpose.
+def is_configured(purpose: str = "planning", model: str = "") -> bool:
+    """Tell whether an operator has named a model for a purpose, or that very one.
 
     Settings that cannot be read name one: whoever asks it is told what is wrong.
     """
     try:
-        return bool(providers_for(purpose))
+        return bool(providers_for(purpose, model))
     except ModelMisconfiguredError:
         return True
 
@@ -92,7 +99,8 @@ def complete(
     Args:
         messages: the prompt; PII and secrets in it leave as their type's name.
         purpose: ``planning``, ``judging``, ``coding`` or ``analysis``.
-        services: whose meter pays and whose clock counts.
+        services: whose meter pays and whose clock counts, and which model alone
+            may be asked, if it is bound to one.
         max_output_tokens: the limit sent to the provider.
         temperature: 0.0 to 2.0.
         json_schema: the shape to ask for, closed and with every key required; the
@@ -126,8 +134,11 @@ def worst_case(
     purpose: str,
     max_output_tokens: int,
     json_schema: Mapping[str, JSONValue],
+    model: str = "",
 ) -> ModelCall:
     """Return what a question would be held at: longest form, highest price.
+
+    ``model`` is the only one that may be asked, if the task is bound to one.
 
     Raises:
         UnpricedModelError: nobody knows a price.
@@ -140,13 +151,13 @@ def worst_case(
         temperature=0.0,
         json_schema=json_schema,
     )
-    price = dearest_price(purpose)
-    return question.call(providers_for(purpose)[0], RUNGS[0], price)
+    price = dearest_price(purpose, model)
+    return question.call(providers_for(purpose, model)[0], RUNGS[0], price)
 
 
 def _first_answer(question: Question, services: ArmServices) -> Answer:
     """Ask the providers in order until one answers."""
-    providers = providers_for(question.purpose)
+    providers = providers_for(question.purpose, services.model)
     failures: list[ModelError] = []
     for left, provider in zip(range(len(providers), 0, -1), providers, strict=True):
         try:

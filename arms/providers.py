@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
@@ -71,8 +71,11 @@ class Provider:
         return price_of(self.base_url, self.model_for(purpose), override=self.own_price)
 
 
-def providers_for(purpose: str) -> list[Provider]:
+def providers_for(purpose: str, model: str = "") -> list[Provider]:
     """Return those that have a model for a purpose, the preferred one first.
+
+    With ``model`` those that an operator gave that one, for whatever purpose; they
+    answer by it alone.
 
     Raises:
         ModelMisconfiguredError: the settings cannot be read.
@@ -83,11 +86,25 @@ def providers_for(purpose: str) -> list[Provider]:
             "The settings of the model providers are wrong; "
             "`python manage.py check` says how."
         )
+    if model:
+        return [
+            replace(provider, models={"default": model})
+            for provider in found
+            if model in provider.models.values()
+        ]
     return [provider for provider in found if provider.model_for(purpose)]
 
 
-def dearest_price(purpose: str) -> CallPrice:
+def known_models() -> list[str]:
+    """Return the names of all models that an operator has set, sorted."""
+    found, _ = _read()
+    return sorted({name for provider in found for name in provider.models.values()})
+
+
+def dearest_price(purpose: str, model: str = "") -> CallPrice:
     """Return an upper bound of the prices of all that may be asked.
+
+    ``model`` is the one that a task is bound to, if it is.
 
     Raises:
         UnpricedModelError: none of them has a price.
@@ -95,7 +112,7 @@ def dearest_price(purpose: str) -> CallPrice:
     """
     prices: list[CallPrice] = []
     unpriced = UnpricedModelError()
-    for provider in providers_for(purpose):
+    for provider in providers_for(purpose, model):
         try:
             prices.append(provider.price_for(purpose))
         except UnpricedModelError as error:

@@ -11,18 +11,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from arms.client import Place, RemoteArm, fetch_entry
 from arms.entries import NAME, Entry, read_entry
 from arms.providers import plain_key, plain_url, sentences
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.errors import OctoLLMError
+
+if TYPE_CHECKING:  # loads the HTTP library, which most processes have no use for
+    from arms.client import Place, RemoteArm
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,8 @@ def forget() -> None:
 
 def refresh() -> None:
     """Fetch the entries that are missing or old; what fails is tried again later."""
+    from arms.client import fetch_entry  # see above
+
     for each in _settings()[0]:
         place = each.to_place()
         if _is_recent(place):
@@ -105,6 +109,8 @@ class _Setting(BaseModel):
         Raises:
             ValueError: the token is not where it should be, or is none.
         """
+        from arms.client import Place  # see above
+
         token = ""
         if self.token_env:
             token = settings.OCTOLLM_REMOTE_ARM_TOKENS.get(self.token_env, "").strip()
@@ -141,6 +147,8 @@ def _faults_of(entry: Any) -> Iterator[str]:
 
 def _arm(row: Mapping[str, Any], named: _Setting) -> RemoteArm | None:
     """Return the arm of a row, or nothing if the row is of another place."""
+    from arms.client import RemoteArm  # see above
+
     place = named.to_place()
     if row["instances__location"] != place.url:
         return None

@@ -24,8 +24,10 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
+from octollm.access.owners import follow_limit, usual_limit
 from octollm.history import ReadOnlyAdmin, shown_list
 from octollm.resilience.models import Breaker, Leader, Worker
+from octollm.switch_admin import StoppingActions
 
 _BREAKER_COLOURS = {"closed": "success", "half_open": "warning", "open": "danger"}
 _STATE_COLOURS = {"active": "success", "expired": "warning", "revoked": "danger"}
@@ -82,25 +84,41 @@ def _item(model: dict[str, Any]) -> dict[str, Any]:
 
 
 @admin.register(Owner)
-class OwnerAdmin(ModelAdmin):
+class OwnerAdmin(StoppingActions):
     """Owners; one that must go is made inactive, for tasks hang on its row."""
 
     icon: ClassVar[str] = "badge"
     list_display = (
-        *("name", "is_active", "user", "key_count", "monthly_cap_usd", "created_at"),
+        *("name", "is_active", "stopped_at", "max_running", "monthly_cap_usd"),
+        *("user", "key_count", "created_at"),
     )
-    list_filter = ("is_active",)
+    list_filter = ("is_active", "stopped_at")
     ordering = ("name",)
     search_fields = ("name", "user__username")
     list_select_related = ("user",)
     autocomplete_fields = ("user",)
-    fields = ("name", "user", "is_active", "monthly_cap_usd", "created_at")
-    readonly_fields = ("created_at",)
+    fields = (
+        *("name", "user", "is_active", "monthly_cap_usd", "max_running"),
+        *("stopped_at", "created_at"),
+    )
+    readonly_fields = ("stopped_at", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Owner]:
         """Count each owner's keys in the same query."""
         queryset: QuerySet[Owner] = super().get_queryset(request)
         return queryset.annotate(key_count=Count("keys"))
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer a new owner the usual limit."""
+        asked: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"max_running": usual_limit(), **asked}
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: Any
+    ) -> None:
+        """Make the owner's slots as many as it may have running."""
+        super().save_model(request, obj, form, change)
+        follow_limit(obj)
 
     @admin.display(description="keys", ordering="key_count")
     def key_count(self, owner: Any) -> int:

@@ -23,4 +23,6 @@ class OctoLLMConfig(AppConfig):
         health.register("database", "octollm.health.is_database_ready")
         health.register("migrations", "octollm.health.are_migrations_applied")
         health.register("redis", "octollm.health.is_redis_ready")
+        health.register("maintenance", "octollm.resilience.switches.say_maintenance")
         metrics.register_collector("breakers", "octollm.resilience.breakers.collect")
+        metrics.register_collector("switches", "octollm.resilience.switches.collect")

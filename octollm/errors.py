@@ -9,13 +9,19 @@ OctoLLMError
 │   ├── InvalidCursorError       not a cursor that the list gave out
 │   ├── InvalidPageSizeError     not a size that a page can have
 │   ├── UnknownArmError          assigned_arm names no arm
+│   ├── UnknownModelError        model names none that is configured
+│   ├── InvalidForkError         the task cannot be forked that way
 │   ├── InvalidIdempotencyKeyError  not a key that we keep
 │   ├── IdempotencyMismatchError same key, other body (422)
 │   ├── OwnerBudgetExceededError the owner's cap for the month is taken (402)
+│   ├── OwnerStoppedError        an operator has stopped the owner (403)
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
 │   ├── IllegalStateError        not legal for the task as it stands (409)
+│   ├── BudgetLoweredError       a budget is only raised (409)
+│   ├── BudgetUsedUpError        going on takes a larger budget (409)
+│   ├── NoNewPlanError           going on takes another plan; none can be made (409)
 │   ├── ApprovalChangedError     the answer is to another plan (409)
 │   └── OperatorNeededError      only an operator may say yes to this (403)
 ├── DatabaseUnavailableError the database cannot be reached (503)
@@ -127,6 +133,18 @@ class UnknownArmError(RequestError):
     code = "unknown_arm"
 
 
+class UnknownModelError(RequestError):
+    """The model is not one that the operator has set."""
+
+    code = "unknown_model"
+
+
+class InvalidForkError(RequestError):
+    """The task cannot be forked that way."""
+
+    code = "invalid_fork"
+
+
 class InvalidIdempotencyKeyError(RequestError):
     """The Idempotency-Key must be 1 to 255 printable ASCII characters."""
 
@@ -144,6 +162,27 @@ class IllegalStateError(RequestError):
     """The task does not allow this now."""
 
     code = "illegal_state"
+    http_status = 409
+
+
+class BudgetLoweredError(RequestError):
+    """A budget can only be raised."""
+
+    code = "budget_lowered"
+    http_status = 409
+
+
+class BudgetUsedUpError(RequestError):
+    """The budget is used up; raise it first."""
+
+    code = "budget_used_up"
+    http_status = 409
+
+
+class NoNewPlanError(RequestError):
+    """Every step is done; going on takes another plan, and none can be made."""
+
+    code = "no_new_plan"
     http_status = 409
 
 
@@ -189,6 +228,13 @@ class OwnerBudgetExceededError(RequestError):
         self.left_usd = left_usd
         self.cap_usd = cap_usd
         self.month = month
+
+
+class OwnerStoppedError(RequestError):
+    """An operator has stopped the work of this owner; nothing is taken until it goes on."""
+
+    code = "owner_stopped"
+    http_status = 403
 
 
 class NoPlanError(RequestError):

@@ -26,12 +26,17 @@ Check = Callable[[], bool | tuple[bool, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """How one check went; ``detail`` says why it failed, and nothing of secrets."""
+    """How one check went.
+
+    ``detail`` says why it failed, and nothing of secrets; ``note`` is what one that
+    passes has to say.
+    """
 
     name: str
     is_ready: bool
     detail: str
     duration_ms: float
+    note: str = ""
 
 
 class _Probe:
@@ -61,7 +66,7 @@ class _Run(threading.Thread):
         self._check = name
         self._path = path
         self._timeout_s = timeout_s
-        self._fault = ""
+        self._fault = self._note = ""
         self._began = time.monotonic()
         self._finished: float | None = None
 
@@ -71,6 +76,7 @@ class _Run(threading.Thread):
             outcome = check()
             is_ready, why = outcome if isinstance(outcome, tuple) else (outcome, "")
             self._fault = "" if is_ready else why or "not ready"
+            self._note = why if is_ready else ""
         except Exception as error:
             logger.warning("The readiness check %s failed", self._check, exc_info=True)
             self._fault = f"failed: {type(error).__name__}"
@@ -87,6 +93,7 @@ class _Run(threading.Thread):
             name=self._check,
             is_ready=not detail,
             detail=detail,
+            note=self._note,
             duration_ms=round(((ended or time.monotonic()) - self._began) * 1000, 1),
         )
 
@@ -97,9 +104,9 @@ _probes: dict[str, _Probe] = {}
 def register(name: str, path: str, *, timeout_s: float = 2.0) -> None:
     """Have ``/ready`` ask the function of that dotted path.
 
-    It takes nothing and says whether its part is ready, or that and why not; an
-    exception means no, and only its type is shown. ``/ready`` is open to everybody.
-    Registering a name again replaces it.
+    It takes nothing and says whether its part is ready, or that and why not, or that
+    and what else is to be said; an exception means no, and only its type is shown.
+    ``/ready`` is open to everybody. Registering a name again replaces it.
     """
     _probes[name] = _Probe(name, path, timeout_s)
 

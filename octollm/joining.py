@@ -6,6 +6,7 @@ imported inside the command's function, after `join`.
 
 from __future__ import annotations
 
+import getpass
 import os
 from enum import IntEnum
 from pathlib import Path
@@ -78,6 +79,15 @@ def join_with_django(directory: Path | None = None) -> Instance | None:
 
     django.setup()
     return instance
+
+
+def who() -> str:
+    """Return which account runs this command, for what is recorded of it."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry
+        name = f"uid {os.getuid()}"
+    return f"{name} at the command line"
 
 
 def names_engine(variable: str) -> bool:

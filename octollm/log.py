@@ -42,7 +42,10 @@ _SAFE_TEXT = (
 )
 
 # What a line may be given with ``extra``.
-EXTRA_KEYS = ("task_id", "step_id", "attempt", "error_code", "frames")
+EXTRA_KEYS = (
+    *("task_id", "step_id", "attempt", "error_code", "frames"),
+    *("by", "reason", "is_now"),
+)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -120,6 +120,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "octollm.switch_admin.maintenance_banner",
             ]
         },
     }
@@ -235,6 +236,9 @@ OCTOLLM_MAX_REPLANS = env.int("OCTOLLM_MAX_REPLANS", 2)
 OCTOLLM_RETRY_MIN_S = env.float("OCTOLLM_RETRY_MIN_S", 1.0)
 OCTOLLM_RETRY_MAX_S = env.float("OCTOLLM_RETRY_MAX_S", 60.0)
 OCTOLLM_MAX_OUTPUT_BYTES = env.int("OCTOLLM_MAX_OUTPUT_BYTES", 8 * 2**20)
+# What a new owner gets, and when work that waits counts as more urgent; 0: none, never.
+OCTOLLM_OWNER_MAX_RUNNING = env.int("OCTOLLM_OWNER_MAX_RUNNING", 0)
+OCTOLLM_PRIORITY_AGE_S = env.float("OCTOLLM_PRIORITY_AGE_S", 300.0)
 OCTOLLM_SHUTDOWN_S = env.float("OCTOLLM_SHUTDOWN_S", 20.0)
 
 # Retention in days, 0 for ever; of tasks from their end on, of other rows by age ------

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from octollm import __version__, health, metrics
 from octollm.access.permissions import HasAccess
+from octollm.resilience.switches import MAINTENANCE
 
 
 class OpenView(APIView):
@@ -79,6 +80,9 @@ class ReadyView(OpenView):
                 "Readiness",
                 {
                     "status": serializers.CharField(help_text="ready or not_ready"),
+                    "maintenance": serializers.BooleanField(
+                        help_text="Requests are taken, and what they ask for waits."
+                    ),
                     "checks": serializers.ListField(child=serializers.DictField()),
                 },
             ),
@@ -97,8 +101,13 @@ class ReadyView(OpenView):
             }
             for result in results
         ]
+        notes = {result.name: result.note for result in results}
         return Response(
-            {"status": "ready" if is_ready else "not_ready", "checks": checks},
+            {
+                "status": "ready" if is_ready else "not_ready",
+                "maintenance": notes.get(MAINTENANCE) == "on",
+                "checks": checks,
+            },
             status=200 if is_ready else 503,
         )
 

@@ -139,6 +139,7 @@ def _contract(request: ArmRequest, services: ArmServices) -> PlanningContract:
         max_tokens=_or(budget.max_tokens, own.max_tokens),
         assigned_arm=given.assigned_arm,
         knowledge_scope=services.knowledge_scope,
+        model=services.model,
     )
 
 

@@ -6,6 +6,7 @@ so ten of them count as much as the catalogue, and ninety for nine tenths.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 
@@ -49,6 +50,19 @@ def estimate(offer: Capability, seen: Observed | None) -> Estimate:
         seconds=seconds,
         seconds_p90=max(seconds, _drawn(offer.seconds, seen.p90_s, seen.count)),
     )
+
+
+def longest_chain_s(steps: Iterable[tuple[str, Sequence[str], float]]) -> float:
+    """Return the seconds of the longest chain of steps; milliseconds.
+
+    ``steps`` are id, the ids it depends on and seconds, each after those it depends
+    on. What is not among them takes no time.
+    """
+    ends: dict[str, float] = {}
+    for step_id, parents, seconds in steps:
+        starts = max((ends.get(parent, 0.0) for parent in parents), default=0.0)
+        ends[step_id] = starts + seconds
+    return round(max(ends.values(), default=0.0), 3)
 
 
 def _drawn(catalogue: float, observed: float, count: int) -> float:

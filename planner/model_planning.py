@@ -140,6 +140,7 @@ def least_call(
         purpose="planning",
         max_output_tokens=room_for(contract) // SHARES[-1],
         json_schema=schema_for(contract, arms),
+        model=contract.model,
     )
 
 

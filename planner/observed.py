@@ -24,6 +24,7 @@ class Observed:
         count: how many steps the figures come from.
         p50_s, p90_s: seconds that half and nine of ten stayed below.
         p50_cost_usd, p90_cost_usd: USD, likewise.
+        p50_tokens: of models, that half stayed below.
     """
 
     count: int
@@ -31,6 +32,7 @@ class Observed:
     p90_s: float
     p50_cost_usd: Decimal = Decimal(0)
     p90_cost_usd: Decimal = Decimal(0)
+    p50_tokens: int = 0
 
 
 # By arm and capability.

@@ -40,6 +40,7 @@ class PlanningContract:
         away: arms that cannot be had now, each with the reason.
         grants: what the plan must stay within beside the operator's policy; ``None``
             for a task's first plan.
+        model: the only one that may plan; empty: whichever the operator has set.
         approved: what an operator allowed this task beyond the policy.
         may_ask: a plan that goes beyond its ceilings is no fault: a person is asked.
         revision: what the version before left; ``None`` for a first plan.
@@ -57,6 +58,7 @@ class PlanningContract:
     knowledge_scope: UUID | None = None
     away: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
+    model: str = ""
     approved: Grants = NOTHING
     may_ask: bool = False
     revision: Revision | None = None

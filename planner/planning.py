@@ -69,7 +69,7 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
     contract = replace(contract, away=away())
     if contract.revision is not None:
         return _revised(contract, arms, services)
-    if not llm.is_configured("planning"):
+    if not llm.is_configured("planning", contract.model):
         return plan_by_recipe(contract, arms)
     if forbids_model(contract.constraints):
         return plan_by_recipe(contract, arms, notes=(_FORBIDDEN,))
@@ -84,15 +84,18 @@ def make_plan(contract: PlanningContract, services: ArmServices) -> Plan:
         return _recipe_instead(shared, error)
 
 
-def can_revise(constraints: Iterable[str]) -> bool:
-    """Tell whether there is a model that may make a later version of a plan."""
-    return llm.is_configured("planning") and not forbids_model(constraints)
+def can_revise(constraints: Iterable[str], model: str = "") -> bool:
+    """Tell whether there is a model that may make a later version of a plan.
+
+    ``model`` is the only one that may be asked, if the task is bound to one.
+    """
+    return llm.is_configured("planning", model) and not forbids_model(constraints)
 
 
 def _revised(
     contract: PlanningContract, arms: Sequence[ArmSpec], services: ArmServices
 ) -> Plan:
-    if not can_revise(contract.constraints):
+    if not can_revise(contract.constraints, contract.model):
         raise NeedsModelError(_NO_REVISION)
     note = documents_note(contract)
     return plan_by_model(contract, arms, services, documents=note)

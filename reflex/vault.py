@@ -23,7 +23,13 @@ from octollm.types import JSONValue
 from reflex import scopes
 from reflex.fingerprints import fingerprint
 from reflex.models import VaultEntry, VaultKey
-from reflex.placeholders import LITERAL, PLACEHOLDER, has_placeholder, placeholder
+from reflex.placeholders import (
+    KNOWLEDGE_PREFIX,
+    LITERAL,
+    PLACEHOLDER,
+    has_placeholder,
+    placeholder,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +201,24 @@ def reveal(
     return _replace(document, _load(wanted, scope_ids))
 
 
+def transfer(document: JSONValue, *, scope_id: UUID, vault: Vault) -> JSONValue:
+    """Return the document with a scope's placeholders replaced by another vault's.
+
+    They stand for the same values, whatever the document around them says, so that
+    none shows because it cannot be told from its new surroundings. Those of an
+    owner's documents stay. One that stands for nothing goes over as the text it is,
+    lest it come to stand for another's value.
+
+    Raises:
+        VaultError: the scope's key cannot be unwrapped, or a value not decrypted.
+    """
+    own = sorted(name for name in _placeholders_in(document) if not _is_knowledge(name))
+    if not own:
+        return document
+    values = _values_of(own, scope_id)
+    return _replace(document, dict(zip(own, vault.conceal(values), strict=True)))
+
+
 def shred(scope_id: UUID) -> None:
     """Delete a scope's key and values; its placeholders stand for nothing then."""
     with transaction.atomic():
@@ -249,14 +273,38 @@ def _load(names: Collection[str], scope_ids: Sequence[UUID]) -> dict[str, JSONVa
     return {row.placeholder: _decrypt(row, fernets) for row in rows}
 
 
-def _decrypt(row: VaultEntry, fernets: Mapping[UUID, Fernet]) -> JSONValue:
+def _values_of(names: Collection[str], scope_id: UUID) -> list[Concealable]:
+    """Return what placeholders of a scope stand for, in order; a LITERAL if nothing."""
+    entries = VaultEntry.objects.filter(scope_id=scope_id, placeholder__in=names)
+    rows = {row.placeholder: row for row in entries}
+    keys = VaultKey.objects.filter(scope_id=scope_id) if rows else ()
+    fernets = {key.scope_id: _scope_fernet(key) for key in keys}
+    return [
+        (
+            Concealable(
+                type=rows[name].type,
+                text=_decrypted(rows[name], fernets),
+                json_type=rows[name].json_type,
+            )
+            if name in rows
+            else Concealable(type=LITERAL, text=name)
+        )
+        for name in names
+    ]
+
+
+def _decrypted(row: VaultEntry, fernets: Mapping[UUID, Fernet]) -> str:
     try:
-        text = _from_bytes(fernets[row.scope_id].decrypt(row.ciphertext))
+        return _from_bytes(fernets[row.scope_id].decrypt(row.ciphertext))
     except (KeyError, InvalidToken) as error:
         raise VaultError(
             f"{row.placeholder} of {row.scope_id} cannot be decrypted: its key is gone "
             "or is another one."
         ) from error
+
+
+def _decrypt(row: VaultEntry, fernets: Mapping[UUID, Fernet]) -> JSONValue:
+    text = _decrypted(row, fernets)
     if row.json_type == VaultEntry.JSONType.INTEGER:
         return int(text)
     return float(text) if row.json_type == VaultEntry.JSONType.FLOAT else text
@@ -309,6 +357,11 @@ def _placeholders_in(node: JSONValue) -> set[str]:
 def _type_of(name: str) -> str:
     match = PLACEHOLDER.fullmatch(name)
     return match.group(1) if match else ""
+
+
+def _is_knowledge(name: str) -> bool:
+    match = PLACEHOLDER.fullmatch(name)
+    return match is not None and match.group(2) == KNOWLEDGE_PREFIX
 
 
 def _to_bytes(text: str) -> bytes:

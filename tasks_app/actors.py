@@ -59,3 +59,6 @@ def look(queue: str) -> None:
         # This thread takes one of the ready steps itself, unless it takes none.
         own = 0 if hints.delay_s or worker.is_stopping else 1
         send_hints(queue, Hints(count=hints.count - own, delay_s=hints.delay_s))
+        if claim.has_slot:
+            # One more of the owner's may start now, and this thread may take another's.
+            send_hints(queue, Hints(count=1))

@@ -11,11 +11,13 @@ class TasksConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell scrapes what is open, the planner what tasks taught, the vault its end."""
+        """Tell others what they ask of tasks: scrapes, switches, planner, vault."""
         from octollm import metrics
+        from octollm.resilience import switches
         from planner import memory, observed
         from reflex import scopes
 
+        switches.register_follower("tasks_app.halting.follow")
         metrics.register_collector("tasks", "tasks_app.gauges.collect")
         observed.register("tasks_app.experience.observations")
         memory.register("tasks_app.experience.remembered_plans")

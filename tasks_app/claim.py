@@ -16,8 +16,9 @@ class Claim:
     """A worker's hold on a step, fenced by ``claim_id``.
 
     ``request_id`` belongs to the invocation and outlives a lost claim; unless
-    ``is_new_request`` an attempt before used it. ``step`` and ``task`` are as they
-    were at the claim.
+    ``is_new_request`` an attempt before used it. ``has_slot`` says that the owner's
+    running steps are limited, and one more may start when this one ends. ``step`` and
+    ``task`` are as they were at the claim.
     """
 
     claim_id: UUID
@@ -27,6 +28,7 @@ class Claim:
     worker: str
     run: int
     deadline_at: datetime
+    has_slot: bool = False
     step: Step = field(compare=False)
     task: Task = field(compare=False)
 

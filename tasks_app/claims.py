@@ -11,28 +11,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
 from octollm.resilience.deadline import StopToken
-from octollm.rows import RowReader
-from tasks_app.models import Step, Task
+from tasks_app import order
 from tasks_app.turn import Claim, Turn
-
-# What this code understands of a step's row. A change that older workers would get
-# wrong writes a higher version, and they leave such steps to newer ones.
-STEP_VERSION = 2
-
-# The task comes whole: whoever works on the step reads its goal and context.
-_STEPS = RowReader(Step, without=("output", "evidence", "error"))
-_TASKS = RowReader(Task)
-_BEST = f"""
-SELECT {_STEPS.columns("s")}, {_TASKS.columns("t")}
-FROM steps s JOIN tasks t ON t.id = s.task_id
-WHERE s.status = 'ready' AND s.queue = ANY(%s) AND s.run_after <= clock_timestamp()
-  AND s.version <= {STEP_VERSION}
-ORDER BY s.priority_rank, s.owner_rank, s.id
-LIMIT 1 FOR NO KEY UPDATE OF t SKIP LOCKED
-"""  # noqa: S608  # names of our own models
 
 # Rows that a turn is changing at this moment are left for the next renewal: waiting
 # for them could deadlock with the turn, and a lease outlives three renewals.
@@ -48,34 +30,62 @@ SELECT claim_id FROM steps WHERE id = ANY(%(steps)s) AND claim_id = ANY(%(claims
 """
 
 
-def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
-    """Claim the best ready step of these queues, or nothing.
+_SEARCHES = (order.FIRST, order.FIRST_UNBLOCKED, order.FIRST_OF_OTHERS)
 
-    The best is the most urgent task's, then that of the owner with the least open
-    steps, then the oldest. Steps whose task is being changed at this moment are
-    passed over; ``has_ready`` tells whether that hid one.
+
+def claim_next(queues: Sequence[str], *, worker: str) -> Claim | None:
+    """Claim the best ready step of the first of these queues that has one, or nothing.
+
+    The best is the most urgent task's, then that of the owner with the least under way,
+    then the oldest. Steps are passed over whose owner is stopped or at its limit, and
+    those whose task is being changed at this moment; ``has_ready`` tells whether the
+    latter hid one.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(_BEST, [list(queues)])
+    claims = (_claim_first(queue, worker=worker) for queue in queues)
+    return next((claim for claim in claims if claim is not None), None)
+
+
+def _claim_first(queue: str, *, worker: str) -> Claim | None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in _SEARCHES:
+            cursor.execute(statement, {"queue": queue})
             row = cursor.fetchone()
-        if row is None:
-            return None
-        step = _STEPS.read(row[: _STEPS.width])
-        turn = Turn(_TASKS.read(row[_STEPS.width :]))
-        claim = turn.start_step(step, worker=worker)
-        turn.flush()
-        return claim
+            claim = _start(row, worker=worker) if row else None
+            # Where nothing is first, nothing comes after it.
+            if claim is not None or (row is None and statement is order.FIRST):
+                return claim
+    return None
+
+
+def _start(row: Sequence[Any], *, worker: str) -> Claim | None:
+    """Start the step of a row whose task is locked, unless its owner may start none."""
+    is_stopped, is_limited = row[-1]
+    if is_stopped:
+        return None
+    step = order.STEPS.read(row[: order.STEPS.width])
+    turn = Turn(order.TASKS.read(row[order.STEPS.width : -1]))
+    claim = turn.start_step(step, worker=worker, is_limited=is_limited)
+    turn.flush()
+    return claim
 
 
 def has_ready(queues: Sequence[str]) -> bool:
-    """Whether a step is ready and due, claimed by nobody."""
-    return Step.objects.filter(
-        status=Step.Status.READY,
-        queue__in=queues,
-        run_after__lte=Now(),
-        version__lte=STEP_VERSION,
-    ).exists()
+    """Whether a step is ready and due that somebody may claim."""
+    return any(_ask(order.IS_ANY_READY, queue=queue) for queue in queues)
+
+
+def count_ready(queue: str, *, most: int, rest_s: float = 0.0) -> int:
+    """Count the steps that may be claimed and have been ready for so long."""
+    rest = timedelta(seconds=rest_s)
+    return int(_ask(order.COUNT_READY, queue=queue, most=most, rest=rest))
+
+
+def _ask(question: str, **values: Any) -> Any:
+    """Return the one value that a statement gives."""
+    with connection.cursor() as cursor:
+        cursor.execute(question, values)
+        (answer,) = cursor.fetchone() or (None,)
+    return answer
 
 
 class HeldClaims:

@@ -1,4 +1,4 @@
-"""The commands of tasks: a demo, the ledger's, the audit's, and repair."""
+"""The commands of tasks: a demo, runs, switches, ledger, audit, repair."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from uuid import UUID
 import typer
 
 from octollm.joining import DataDir, ExitCode, join_with_django
-from tasks_app import repair_commands
+from tasks_app import repair_commands, run_commands, switch_commands
 from tasks_app.audit_commands import audit
 
 app = typer.Typer()
 app.add_typer(repair_commands.app)
+app.add_typer(switch_commands.app)
+app.add_typer(run_commands.tasks, name="tasks")
+app.add_typer(run_commands.steps, name="steps")
 app.add_typer(audit, name="audit")
 ledger = typer.Typer(help="Look after what was booked.", no_args_is_help=True)
 app.add_typer(ledger, name="ledger")

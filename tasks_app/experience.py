@@ -34,8 +34,7 @@ WITH recent AS (
 ), done AS (
     SELECT s.arm, s.capability,
            extract(epoch FROM a.finished_at - a.started_at)::float8 AS seconds,
-           (SELECT COALESCE(sum(c.settled_nano), 0)::float8 / 1e9 FROM charges c
-            WHERE c.step_id = s.id) AS usd
+           paid.usd, paid.tokens
     FROM recent
     CROSS JOIN LATERAL (
         SELECT id, arm, capability FROM steps
@@ -45,13 +44,19 @@ WITH recent AS (
         SELECT started_at, finished_at FROM attempts
         WHERE step_id = s.id AND outcome = 'done' OFFSET 0
     ) a
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(sum(settled_nano), 0)::float8 / 1e9 AS usd,
+               COALESCE(sum(input_tokens + output_tokens), 0)::float8 AS tokens
+        FROM charges WHERE step_id = s.id
+    ) paid
     LIMIT %(steps)s
 )
 SELECT arm, capability, count(*),
        percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds),
        percentile_cont(0.9) WITHIN GROUP (ORDER BY seconds),
        percentile_cont(0.5) WITHIN GROUP (ORDER BY usd),
-       percentile_cont(0.9) WITHIN GROUP (ORDER BY usd)
+       percentile_cont(0.9) WITHIN GROUP (ORDER BY usd),
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY tokens)
 FROM done GROUP BY arm, capability
 """
 
@@ -108,8 +113,11 @@ def observations() -> Observations:
                 p90_s=p90_s,
                 p50_cost_usd=_usd(p50_usd),
                 p90_cost_usd=_usd(p90_usd),
+                p50_tokens=round(p50_tokens),
             )
-            for arm, capability, count, p50_s, p90_s, p50_usd, p90_usd in cursor
+            for arm, capability, count, p50_s, p90_s, p50_usd, p90_usd, p50_tokens in (
+                cursor
+            )
         }
 
 

@@ -18,6 +18,7 @@ from planner.plan import Plan
 from tasks_app import rounds
 from tasks_app.amounts import Amount
 from tasks_app.models import Task, Verdict
+from tasks_app.partial import shortfall
 from tasks_app.quotes import quote_of, quoted
 from tasks_app.results import Assembly, Finding, assemble
 from tasks_app.rounds import Round
@@ -50,7 +51,7 @@ def close_judged(turn: Turn, draft: Draft, output: JSONObject, *, task: Task) ->
         is_partial=not draft.is_whole,
     )
     if assembly.is_met:
-        _close(turn, Task.Status.COMPLETED, assembly)
+        _close(turn, Task.Status.COMPLETED, assembly, task=task)
         return
     turn.record_verdicts(verdicts_of(findings))
     _close_unmet(turn, task)
@@ -87,6 +88,7 @@ def _close_unmet(turn: Turn, task: Task, *, why: JSONObject | None = None) -> No
         turn,
         Task.Status.FAILED,
         rounds.assembled(draft, chosen),
+        task=task,
         stop_reason=reason,
         error=error,
     )
@@ -104,15 +106,16 @@ def close_planned(turn: Turn, made: Plan, judging: Amount, *, task: Task) -> Non
     """End a task that was only to be planned, with its priced plan."""
     quote = quote_of(made, judging, turn.task)
     findings = _not_checked(task, why="The task was only planned.")
-    _close(turn, Task.Status.COMPLETED, quoted(made, quote, findings=findings))
+    assembly = quoted(made, quote, findings=findings)
+    _close(turn, Task.Status.COMPLETED, assembly, task=task)
 
 
 def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
     """End a task that cannot go on, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.FAILED,
-        _unjudged(turn, why="The task failed before it was judged."),
+        why="The task failed before it was judged.",
         stop_reason=stop_reason,
         error=error,
     )
@@ -120,12 +123,10 @@ def close_failed(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
 
 def close_stopped(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
     """End a task at a limit, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.FAILED,
-        _unjudged(
-            turn, why=f"The task was stopped before it was judged: {stop_reason}."
-        ),
+        why=f"The task was stopped before it was judged: {stop_reason}.",
         stop_reason=stop_reason,
         error=error,
     )
@@ -133,22 +134,49 @@ def close_stopped(turn: Turn, error: JSONObject, *, stop_reason: str) -> None:
 
 def close_cancelled(turn: Turn) -> None:
     """End a task on its caller's wish, with what its steps left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.CANCELLED,
-        _unjudged(turn, why="The task was cancelled before it was judged."),
+        why="The task was cancelled before it was judged.",
         stop_reason="cancelled",
     )
 
 
 def close_unapproved(turn: Turn, *, stop_reason: str) -> None:
     """End a task whose plan no person wanted run, with what earlier versions left."""
-    _close(
+    _close_unjudged(
         turn,
         Task.Status.CANCELLED,
-        _unjudged(turn, why=f"The plan was not run: {stop_reason}."),
+        why=f"The plan was not run: {stop_reason}.",
         stop_reason=stop_reason,
     )
+
+
+def _close_unjudged(
+    turn: Turn,
+    status: Task.Status,
+    *,
+    why: str,
+    stop_reason: str,
+    error: JSONObject | None = None,
+) -> None:
+    """End a task with what there is; every criterion is not checked, with the reason.
+
+    If an earlier version was judged, that one: what is known of it is worth more.
+    """
+    task = Task.objects.get(pk=turn.task.pk)
+    if (best := rounds.best(task)) is not None:
+        draft = draft_result(task, version=best.version)
+        assembly = rounds.assembled(draft, best)
+    else:
+        draft = draft_result(task)
+        assembly = assemble(
+            draft.values,
+            steps=draft.steps,
+            findings=_not_checked(task, why=why),
+            is_partial=True,
+        )
+    _close(turn, status, assembly, task=task, stop_reason=stop_reason, error=error)
 
 
 def _close(
@@ -156,6 +184,7 @@ def _close(
     status: Task.Status,
     assembly: Assembly,
     *,
+    task: Task,
     stop_reason: str = "",
     error: JSONObject | None = None,
 ) -> None:
@@ -164,6 +193,10 @@ def _close(
     data = assembly.data
     if turn.task.plan_version > 1 and len(found := rounds.judged(turn.task)) > 1:
         data = data | {"rounds": [each.to_json() for each in found]}
+    if status != Task.Status.COMPLETED:
+        data = data | shortfall(
+            task, locked=turn.task, findings=assembly.findings, stop_reason=stop_reason
+        )
     turn.close(
         status,
         result=data,
@@ -175,19 +208,6 @@ def _close(
     elapsed = datetime.now(UTC) - turn.task.created_at
     metrics.TASKS.labels(status).inc()
     metrics.TASK_DURATION.labels(status).observe(elapsed.total_seconds())
-
-
-def _unjudged(turn: Turn, *, why: str) -> Assembly:
-    """Assemble what there is; every criterion is not checked, with the reason.
-
-    If an earlier version was judged, that one: what is known of it is worth more.
-    """
-    task = Task.objects.get(pk=turn.task.pk)
-    if (best := rounds.best(task)) is not None:
-        return rounds.assembled(draft_result(task, version=best.version), best)
-    draft = draft_result(task)
-    findings = _not_checked(task, why=why)
-    return assemble(draft.values, steps=draft.steps, findings=findings, is_partial=True)
 
 
 def _not_checked(task: Task, *, why: str) -> list[Finding]:

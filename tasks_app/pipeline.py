@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from django.conf import settings
 
@@ -38,6 +39,7 @@ from planner.planning import make_plan
 from tasks_app import approvals, planning, replanning, revisions, rounds, steps_read
 from tasks_app.amounts import Amount, to_usd
 from tasks_app.claims import held_claims
+from tasks_app.copied import compile_without, copied_steps
 from tasks_app.finish import (
     close_failed,
     close_judged,
@@ -50,6 +52,7 @@ from tasks_app.finish import (
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Step, Task
+from tasks_app.partial import has_more
 from tasks_app.turn import Claim, Ending, Turn, task_turn
 
 logger = logging.getLogger(__name__)
@@ -154,7 +157,7 @@ def _made(claim: Claim, stop: StopToken) -> Plan:
         contract = revisions.contract_for(task, claim.step.input)
         return make_plan(contract, services)
     if task.given_plan is not None:
-        return planning.compile_given(task)
+        return compile_without(task, copied_steps(task))
     return make_plan(planning.contract_of(task), services)
 
 
@@ -246,7 +249,10 @@ def _invoke(
 
 def _services(claim: Claim, stop: StopToken) -> ArmServices:
     return ArmServices(
-        meter=TaskMeter(claim), stop=stop, knowledge_scope=claim.task.owner_id
+        meter=TaskMeter(claim),
+        stop=stop,
+        knowledge_scope=claim.task.owner_id,
+        model=claim.task.model,
     )
 
 
@@ -374,13 +380,8 @@ def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
     """
     with task_turn(claim.step.task_id) as turn:
         is_woken = claim.step.pk not in turn.task.budget_waiters
-        ending = Ending(
-            status=Step.Status.READY,
-            outcome=Attempt.Outcome.RELEASED,
-            delay_s=0.0 if is_woken else BUDGET_PAUSES * settings.OCTOLLM_RETRY_MIN_S,
-            is_counted=False,
-            error=_details(error),
-        )
+        pause_s = 0.0 if is_woken else BUDGET_PAUSES * settings.OCTOLLM_RETRY_MIN_S
+        ending = _released(delay_s=pause_s, error=_details(error))
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
     _log_outcome(claim, ending.outcome, error.code)
@@ -392,13 +393,17 @@ def _give_back(claim: Claim) -> Hints:
 
     Its request id stays with it: nobody knows how far the invocation got.
     """
-    ending = Ending(
+    return _put_back(claim, _released(keeps_request=True), code="stopped")
+
+
+def _released(**details: Any) -> Ending:
+    """Return the ending of an attempt that is given back and does not count."""
+    return Ending(
         status=Step.Status.READY,
         outcome=Attempt.Outcome.RELEASED,
-        keeps_request=True,
         is_counted=False,
+        **details,
     )
-    return _put_back(claim, ending, code="stopped")
 
 
 def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
@@ -411,17 +416,22 @@ def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
 
 
 def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
-    """End the task with what there is: a limit was reached."""
-    ending = _failed(claim, error, status=Step.Status.FAILED)
+    """End the task with what there is, unless the limit was raised meanwhile."""
     with task_turn(claim.step.task_id) as turn:
+        is_over = not has_more(turn.task, since=claim.task, stop_reason=stop_reason)
+        ending = (
+            _failed(claim, error, status=Step.Status.FAILED)
+            if is_over
+            else _released(keeps_request=True, error=_details(error))
+        )
         if not turn.end_attempt(claim, ending):
             return _note_late(claim)
-        if claim.step.kind == Step.Kind.PLAN and turn.task.plan_version:
+        if is_over and claim.step.kind == Step.Kind.PLAN and turn.task.plan_version:
             close_unimproved(turn, _details(error))
-        else:
+        elif is_over:
             close_stopped(turn, _details(error), stop_reason=stop_reason)
-    _log_outcome(claim, "stopped", error.code)
-    return NOTHING
+    _log_outcome(claim, "stopped" if is_over else ending.outcome, error.code)
+    return NOTHING if is_over else Hints(count=1)
 
 
 def _failed(claim: Claim, error: OctoLLMError, *, status: Step.Status) -> Ending:

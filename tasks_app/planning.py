@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from itertools import chain
 from uuid import UUID
 
@@ -49,6 +50,7 @@ def contract_of(task: Task) -> PlanningContract:
         assigned_arm=task.assigned_arm,
         knowledge_scope=task.owner_id,
         grants=Grants.from_json(task.grants) if task.plan_version else None,
+        model=task.model,
         approved=approved_of(task),
         may_ask=task.approval != NEVER,
     )
@@ -66,13 +68,26 @@ def approved_of(task: Task) -> Grants:
     return Grants.of_pairs(chain.from_iterable(pairs))
 
 
-def compile_given(task: Task) -> plans.Plan:
+def compile_given(
+    task: Task, *, free_usd: Decimal = Decimal(0), free_s: float = 0.0
+) -> plans.Plan:
     """Return the plan that the caller gave, checked and priced as any other.
+
+    ``free_usd`` and ``free_s`` are what the steps in it would take that are done
+    already; the budget need not hold them.
 
     Raises:
         InvalidPlanError: it breaks rules; it carries all violations.
     """
-    return compile_draft(task.given_plan, contract=contract_of(task))
+    contract = contract_of(task)
+    return compile_draft(
+        task.given_plan,
+        contract=replace(
+            contract,
+            max_cost_usd=contract.max_cost_usd + free_usd,
+            max_time_s=contract.max_time_s + free_s,
+        ),
+    )
 
 
 def compile_draft(
@@ -124,9 +139,9 @@ def judging_cost(task: Task) -> Amount:
     of a second at first, when the list of prices is read: call it outside a turn.
     """
     is_judged = bool(task.acceptance_criteria or task.constraints)
-    if not (is_judged and llm.is_configured("judging")):
+    if not (is_judged and llm.is_configured("judging", task.model)):
         return Amount()
-    price = llm.dearest_price("judging")
+    price = llm.dearest_price("judging", task.model)
     nano = cost_nano(
         price, input_tokens=JUDGE_INPUT_TOKENS, output_tokens=JUDGE_OUTPUT_TOKENS
     )

@@ -12,7 +12,9 @@ from arms.services.judge.privacy import forbids_personal_data
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.amounts import to_usd
+from tasks_app.copied import copied_from
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.partial import BUDGET_REASONS
 from tasks_app.plan_versions import differences
 from tasks_app.planning import NEVER
 from tasks_app.receipts import cancellation_of
@@ -52,7 +54,7 @@ def present_task(
         "spent": {
             "cost_usd": f"{task.spent_usd:.9f}",
             "tokens": task.spent_tokens,
-            "seconds": _seconds(task),
+            "seconds": task.seconds_run,
         },
         "confidence": _number(confidence),
         "error": task.error,
@@ -61,12 +63,22 @@ def present_task(
         "approval_mode": task.approval,
         "run": task.run,
         "plan_version": task.plan_version,
+        **_origin(task),
         "created_at": _iso(task.created_at),
         "updated_at": _iso(task.updated_at),
         "started_at": _iso(task.started_at),
         "finished_at": _iso(task.finished_at),
         "removed_parts": task.removed_parts,
         "links": links_of(task),
+    }
+
+
+def _origin(task: Task) -> JSONObject:
+    """Return what a task was forked from, and the model that it is bound to."""
+    return {
+        "forked_from": str(task.forked_from_id) if task.forked_from_id else None,
+        "forked_step": task.forked_step or None,
+        "model": task.model or None,
     }
 
 
@@ -179,11 +191,15 @@ def present_event(event: TaskEvent) -> JSONObject:
 
 
 def links_of(task: Task) -> dict[str, JSONValue]:
-    """Return the addresses of a task's parts."""
+    """Return the addresses of a task's parts, and of what may be done with it now."""
     base = reverse("task", args=[task.pk])
-    parts = ["results", "plan", "events", "ledger", "cancel"]
+    parts = ["results", "plan", "events", "ledger", "cancel", "fork"]
     if task.stage == Task.Stage.AWAITING_APPROVAL:
         parts += ["approve", "reject"]
+    if task.status not in (Task.Status.COMPLETED, Task.Status.CANCELLED):
+        parts.append("budget")
+    if task.status == Task.Status.FAILED and task.stop_reason not in BUDGET_REASONS:
+        parts.append("retry")
     return {"self": base, **{part: f"{base}/{part}" for part in parts}}
 
 
@@ -224,6 +240,7 @@ def _step(step: Step) -> JSONObject:
         "estimated_time_p90": step.estimated_time_p90,
         "status": step.status,
         "attempt_count": step.attempt_count,
+        "copied_from": copied_from(step),
         "confidence": _number(step.confidence),
         "error": step.error,
         "started_at": _iso(step.started_at),
@@ -239,15 +256,6 @@ def _revealed(task: Task, document: JSONObject) -> dict[str, Any]:
 
 def _number(confidence: Decimal | float | None) -> float | None:
     return None if confidence is None else round(float(confidence), 4)
-
-
-def _seconds(task: Task) -> float:
-    """Return how long the task's clock has run; it stands while it waits for a yes."""
-    running_s = 0.0
-    if task.clock_started_at is not None:
-        end = task.finished_at or datetime.now(UTC)
-        running_s = (end - task.clock_started_at).total_seconds()
-    return round(task.elapsed_s + max(0.0, running_s), 3)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -128,11 +128,11 @@ def wish_for(task: Task, draft: Draft, findings: Sequence[Finding]) -> Wish | No
     plan, since recipes would say what they said; when the rounds are used up; and
     after the caller's own plan, which is not overruled.
     """
-    unmet = tuple(_unmet(findings))
+    unmet = tuple(unmet_of(findings))
     if draft.is_whole and not unmet:
         return None
     if task.replan_count >= settings.OCTOLLM_MAX_REPLANS or not can_revise(
-        task.constraints
+        task.constraints, task.model
     ):
         return None
     current = Plan.objects.get(task_id=task.pk, version=task.plan_version)
@@ -226,7 +226,7 @@ def _needed(task: Task, wish: Wish) -> Amount:
     return Amount(nano=worst.nano + judging.nano, tokens=worst.tokens + judging.tokens)
 
 
-def _unmet(findings: Sequence[Finding]) -> Iterator[JSONObject]:
+def unmet_of(findings: Sequence[Finding]) -> Iterator[JSONObject]:
     """Yield what is not met, each by its place among those of its kind."""
     places: Counter[str] = Counter()
     for finding in findings:

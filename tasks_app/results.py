@@ -18,6 +18,10 @@ RESERVED = frozenset(
         "partial",
         "fully_verified",
         "confidence_reason",
+        "missing_steps",
+        "stopped",
+        "unmet_criteria",
+        "cost_to_finish",
     }
 )
 
@@ -94,7 +98,7 @@ def assemble(
         "confidence_reason": reason,
     }
     missing = [s.step_id for s in steps if s.output is None]
-    if missing:
+    if missing or is_partial:
         data["missing_steps"] = list(missing)
     return Assembly(
         data=data, confidence=confidence, is_met=is_met, findings=tuple(findings)

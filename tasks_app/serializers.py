@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from drf_spectacular.utils import OpenApiExample, extend_schema_field
+from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 
 from octollm.serializers import NothingSerializer, StrictSerializer
 from tasks_app.approval_serializers import ApprovalModeField, ApprovalSerializer
+from tasks_app.fields import JSONObjectField, MomentField, TextField
 from tasks_app.models import Task
 from tasks_app.planning import NEVER
 
@@ -24,62 +24,6 @@ MAX_PLAN = 64_000
 MAX_PLAN_DEPTH = 20
 MAX_PLAN_STEPS = 100
 MAX_NAME = 64
-
-
-class TextField(serializers.CharField):
-    """A string, kept as it was written, that says something."""
-
-    default_error_messages: ClassVar[dict[str, Any]] = {
-        "not_text": "Must be a string.",
-    }
-
-    def __init__(self, **kwargs: Any) -> None:
-        """Keep white space: it is the caller's."""
-        super().__init__(trim_whitespace=False, **kwargs)
-
-    def to_internal_value(self, data: Any) -> str:
-        """Refuse what is no string, and strings that are blank."""
-        if not isinstance(data, str):
-            self.fail("not_text")
-        if not data.strip():
-            self.fail("blank")
-        return str(super().to_internal_value(data))
-
-
-@extend_schema_field({"type": "object", "additionalProperties": True})
-class JSONObjectField(serializers.JSONField):
-    """A JSON object of bounded size, counted in characters of compact JSON."""
-
-    default_error_messages: ClassVar[dict[str, Any]] = {
-        "not_object": "Must be a JSON object.",
-        "too_long": "Must be at most {limit} characters of JSON.",
-    }
-
-    def __init__(self, *, limit: int, **kwargs: Any) -> None:
-        """Bound the field to ``limit`` characters."""
-        self._limit = limit
-        super().__init__(**kwargs)
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse other JSON than an object, and large ones."""
-        if not isinstance(data, dict):
-            self.fail("not_object")
-        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        if len(text) > self._limit:
-            self.fail("too_long", limit=self._limit)
-        return data
-
-
-class MomentField(serializers.DateTimeField):
-    """A moment that PostgreSQL can hold, too."""
-
-    def to_internal_value(self, value: Any) -> datetime:
-        """Refuse what leaves the calendar when it is turned into UTC."""
-        moment = super().to_internal_value(value)
-        try:
-            return moment.astimezone(UTC)
-        except OverflowError:
-            self.fail("invalid", format="ISO 8601")
 
 
 class BudgetSerializer(StrictSerializer):
@@ -151,6 +95,7 @@ class GivenStepSerializer(StrictSerializer):
     ignored_fields = frozenset(
         {
             *("kind", "status", "attempt_count", "confidence", "error"),
+            "copied_from",
             *("estimated_cost", "estimated_time", "estimated_time_p90"),
             *("started_at", "finished_at"),
         }
@@ -410,6 +355,12 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     approval_mode = serializers.CharField(help_text="As submitted: never, always, ...")
     run = serializers.IntegerField()
     plan_version = serializers.IntegerField()
+    forked_from = serializers.UUIDField(allow_null=True)
+    forked_step = serializers.CharField(allow_null=True)
+    model = serializers.CharField(
+        allow_null=True,
+        help_text="The only one that its calls may ask, if it is bound.",
+    )
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -474,6 +425,10 @@ class StepSerializer(serializers.Serializer[Any]):
     estimated_time_p90 = serializers.FloatField()
     status = serializers.CharField()
     attempt_count = serializers.IntegerField()
+    copied_from = serializers.DictField(
+        allow_null=True,
+        help_text="Of a fork: the task and the step that the output was taken from.",
+    )
     confidence = serializers.FloatField(allow_null=True)
     error = ErrorSerializer(allow_null=True)
     started_at = serializers.DateTimeField(allow_null=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from arms.registry import catalogue
 from octollm import metrics
 from octollm.access.models import Owner
+from octollm.access.owners import require_started
 from octollm.errors import (
     IdempotencyMismatchError,
     InvalidIdempotencyKeyError,
@@ -28,7 +29,7 @@ from reflex.vault import Vault
 from tasks_app import planning
 from tasks_app.finish import close_cancelled
 from tasks_app.hints import Hints, send_hints
-from tasks_app.models import Task
+from tasks_app.models import Step, Task
 from tasks_app.planning import NEVER
 from tasks_app.turn import open_task, task_turn
 
@@ -90,6 +91,39 @@ class Accepted:
     is_replay: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class RequestMark:
+    """By what a request that comes again is known; the key's MAC is of its owner."""
+
+    owner: Owner
+    key_mac: str | None
+    request_mac: str
+
+    @classmethod
+    def of(cls, owner: Owner, *, key: str | None, request_mac: str) -> RequestMark:
+        """Return the mark of a request that came with an idempotency key, or none."""
+        return cls(owner=owner, key_mac=_key_mac(owner, key), request_mac=request_mac)
+
+    def earlier(self) -> Accepted | None:
+        """Return the answer that the same request got before, or nothing.
+
+        Raises:
+            IdempotencyMismatchError: the key came before with another request.
+        """
+        if self.key_mac is None:
+            return None
+        task = (
+            Task.objects.filter(owner=self.owner, idempotency_mac=self.key_mac)
+            .only("pk", "request_mac")
+            .first()
+        )
+        if task is None:
+            return None
+        if task.request_mac != self.request_mac:
+            raise IdempotencyMismatchError
+        return Accepted(task_id=task.pk, is_replay=True)
+
+
 def submit_task(owner: Owner, submission: Submission) -> Accepted:
     """Screen a request and accept it as a task with its first step.
 
@@ -103,32 +137,55 @@ def submit_task(owner: Owner, submission: Submission) -> Accepted:
         UnknownArmError: ``assigned_arm`` names no arm.
         InvalidPlanError: the caller's plan breaks rules; nothing is stored.
         OwnerBudgetExceededError: the owner's cap does not allow it; nothing is stored.
+        OwnerStoppedError: an operator has stopped the owner; nothing is stored.
     """
+    require_started(owner)
     _require_known_arm(submission.assigned_arm)
-    key_mac = _key_mac(owner, submission.idempotency_key)
-    request_mac = submission.fingerprint()
-    if key_mac and (earlier := _earlier(owner, key_mac, request_mac)):
+    mark = RequestMark.of(
+        owner, key=submission.idempotency_key, request_mac=submission.fingerprint()
+    )
+    if earlier := mark.earlier():
         return earlier
     task_id = new_id()
-    screened = screen(
-        submission.texts, checkpoint=Checkpoint.REQUEST, vault=Vault.new(task_id)
-    )
-    if screened.is_blocked:
-        screened.save(scope_id=task_id)
-        raise TaskRejectedError(rule_ids=screened.rule_ids)
+    screened = screen_request(submission.texts, vault=Vault.new(task_id))
     task = _task(task_id, owner, submission, screened.document)
-    task.idempotency_mac, task.request_mac = key_mac, request_mac
     if task.given_plan is not None:
         planning.compile_given(task)
+    return accept_task(task, screened, mark)
+
+
+def screen_request(texts: JSONObject, *, vault: Vault) -> Screened:
+    """Return what a new task keeps of its caller's texts.
+
+    Raises:
+        TaskRejectedError: the reflex blocked them; only the screening is stored.
+        ScreeningUnavailableError: they cannot be screened.
+    """
+    screened = screen(texts, checkpoint=Checkpoint.REQUEST, vault=vault)
+    if screened.is_blocked:
+        screened.save(scope_id=vault.scope_id)
+        raise TaskRejectedError(rule_ids=screened.rule_ids)
+    return screened
+
+
+def accept_task(
+    task: Task, screened: Screened, mark: RequestMark, *, copied: Sequence[Step] = ()
+) -> Accepted:
+    """Store a task with its first step, and hint after the commit.
+
+    If the hint fails the task is accepted all the same, and the reaper hints again.
+    ``copied`` are done steps of the task that it was forked from.
+    """
+    task.idempotency_mac, task.request_mac = mark.key_mac, mark.request_mac
     try:
-        _store(task, screened)
+        _store(task, screened, copied)
     except IntegrityError:
         # Two requests with one key at the same moment: the other was first.
-        earlier = _earlier(owner, key_mac, request_mac) if key_mac else None
+        earlier = mark.earlier()
         if earlier is None:
             raise
         return earlier
-    return Accepted(task_id=task_id)
+    return Accepted(task_id=task.pk)
 
 
 def cancel_task(owner: Owner, task_id: UUID) -> None:
@@ -151,10 +208,10 @@ def cancel_task(owner: Owner, task_id: UUID) -> None:
         close_cancelled(turn)
 
 
-def _store(task: Task, screened: Screened) -> None:
+def _store(task: Task, screened: Screened, copied: Sequence[Step]) -> None:
     with transaction.atomic():
         screened.save(scope_id=task.pk)
-        open_task(task)
+        open_task(task, copied=copied)
         transaction.on_commit(lambda: send_hints("default", Hints(count=1)))
     metrics.TASKS.labels(task.status).inc()
 
@@ -193,16 +250,3 @@ def _key_mac(owner: Owner, key: str | None) -> str | None:
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise InvalidIdempotencyKeyError
     return fingerprint(f"{owner.pk}:{key}", purpose="idempotency")
-
-
-def _earlier(owner: Owner, key_mac: str, request_mac: str) -> Accepted | None:
-    task = (
-        Task.objects.filter(owner=owner, idempotency_mac=key_mac)
-        .only("pk", "request_mac")
-        .first()
-    )
-    if task is None:
-        return None
-    if task.request_mac != request_mac:
-        raise IdempotencyMismatchError
-    return Accepted(task_id=task.pk, is_replay=True)

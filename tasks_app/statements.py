@@ -67,18 +67,28 @@ SELECT envelope_nano, envelope_tokens FROM mine
 """
 
 # A work step turns ready when all it depends on is done; the judge when no work
-# step is open any more. The rank is the owner's open steps, counted up to a bound.
+# step is open any more.
+# The rank is how many steps of the owner come before it: those that run, and of those
+# that are ready all up to a bound where the task has not begun. One that has begun goes
+# before those, or an owner's many tasks would all begin before any of them ends; a
+# single ready one still counts, so that an owner who has no other goes first.
+# What the task's first steps waited for so long that they counted as more urgent, its
+# later ones need not wait for again.
 READY_STEPS = """
 UPDATE steps c SET
     status = 'ready',
     ready_at = clock_timestamp(),
     run_after = clock_timestamp(),
+    priority_rank = (SELECT min(priority_rank) FROM steps WHERE task_id = %(task)s),
     owner_rank = (
+        SELECT count(*) FROM steps o
+        WHERE o.owner_id = c.owner_id AND o.status = 'running'
+    ) + (
         SELECT count(*) FROM (
             SELECT 1 FROM steps o
-            WHERE o.owner_id = c.owner_id AND o.status IN ('ready', 'running')
-            LIMIT 1000
-        ) open_steps
+            WHERE o.owner_id = c.owner_id AND o.status = 'ready' AND o.queue = c.queue
+            LIMIT CASE WHEN %(has_begun)s THEN 1 ELSE 1000 END
+        ) ready_steps
     )
 WHERE c.task_id = %(task)s AND c.status = 'waiting' AND CASE c.kind
     WHEN 'judge' THEN NOT EXISTS (
@@ -137,7 +147,8 @@ WITH old AS (
 )
 SELECT array_agg(s.step_id ORDER BY s.step_id),
        (SELECT COALESCE(sum(envelope_nano), 0) FROM old),
-       (SELECT COALESCE(sum(envelope_tokens), 0) FROM old)
+       (SELECT COALESCE(sum(envelope_tokens), 0) FROM old),
+       (SELECT array_agg(claim_id) FROM old WHERE claim_id IS NOT NULL)
 FROM s
 """
 

@@ -124,7 +124,11 @@ ATTEMPT = Machine(
         Move("running", "retry", "It failed for a reason that a retry may mend."),
         Move("running", "failed", "It failed for good, or was the last one."),
         Move("running", "lost", "Its lease ran out: the worker is gone or hangs."),
-        Move("running", "released", "Given back: the worker leaves, or money is held."),
+        Move(
+            "running",
+            "released",
+            "Given back: the worker leaves, money is held, or an operator stops it.",
+        ),
         Move("running", "cancelled", "The task ended meanwhile."),
     ),
 )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tasks_app import approval_views, arm_views, views
+from tasks_app import approval_views, arm_views, run_views, views
 
 urlpatterns = [
     path("submit", views.SubmitView.as_view(), name="submit"),
@@ -17,6 +17,20 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/events", views.EventsView.as_view(), name="task-events"),
     path("tasks/<uuid:task_id>/ledger", views.LedgerView.as_view(), name="task-ledger"),
     path("tasks/<uuid:task_id>/cancel", views.CancelView.as_view(), name="task-cancel"),
+    path(
+        "tasks/<uuid:task_id>/budget",
+        run_views.BudgetView.as_view(),
+        name="task-budget",
+    ),
+    path(
+        "tasks/<uuid:task_id>/retry", run_views.RetryView.as_view(), name="task-retry"
+    ),
+    path("tasks/<uuid:task_id>/fork", run_views.ForkView.as_view(), name="task-fork"),
+    path(
+        "tasks/<uuid:task_id>/compare/<uuid:other_id>",
+        run_views.CompareView.as_view(),
+        name="task-compare",
+    ),
     path(
         "tasks/<uuid:task_id>/approve",
         approval_views.ApproveView.as_view(),

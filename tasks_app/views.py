@@ -74,20 +74,7 @@ class SubmitView(APIView):
                 serializer.validated_data, key=request.headers.get("Idempotency-Key")
             ),
         )
-        task = Task(pk=accepted.task_id)
-        links = presenting.links_of(task)
-        headers = {"Location": str(links["self"])}
-        if accepted.is_replay:
-            headers["Idempotency-Replayed"] = "true"
-        return Response(
-            {
-                "task_id": str(accepted.task_id),
-                "status": Task.Status.PENDING,
-                "message": "The task was accepted.",
-                "links": links,
-            },
-            headers=headers,
-        )
+        return accepted_response(accepted)
 
 
 class TaskListView(APIView):
@@ -247,6 +234,23 @@ def submission_of(body: dict[str, Any], *, key: str | None) -> services.Submissi
         plan_only=body["plan_only"],
         approval=body.get("approval", NEVER),
         idempotency_key=key,
+    )
+
+
+def accepted_response(accepted: services.Accepted) -> Response:
+    """Answer that a task was accepted, now or by the same request before."""
+    links = presenting.links_of(Task(pk=accepted.task_id))
+    headers = {"Location": str(links["self"])}
+    if accepted.is_replay:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(
+        {
+            "task_id": str(accepted.task_id),
+            "status": Task.Status.PENDING,
+            "message": "The task was accepted.",
+            "links": links,
+        },
+        headers=headers,
     )
 
 

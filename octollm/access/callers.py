@@ -12,6 +12,7 @@ from django.db import transaction
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
+from octollm.access import owners
 from octollm.access.models import ApiKey, Owner
 
 
@@ -91,8 +92,7 @@ def _make_owner(user: AbstractBaseUser) -> Owner:
     with transaction.atomic():
         is_taken = Owner.objects.filter(name=wanted).exists()
         name = f"{wanted} (account {user.pk})" if is_taken else wanted
-        owner, _ = Owner.objects.get_or_create(user_id=user.pk, defaults={"name": name})
-    return owner
+        return owners.make(name=name, user=user)
 
 
 def scopes_of(request: Request) -> frozenset[str] | None:

@@ -1,15 +1,15 @@
-"""``octollm keys``: make, list and revoke API keys. ``octollm owners``: their caps."""
+"""``octollm keys`` and ``octollm owners``: who may use the system, and how much."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from octollm.access import DEFAULT_OWNER
+from octollm.access.owner_commands import owners
 from octollm.joining import DataDir, ExitCode, join_with_django
 
 if TYPE_CHECKING:  # the models need Django, which a command sets up when it runs
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # the models need Django, which a command sets up when it run
 app = typer.Typer()
 keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
-owners = typer.Typer(help="Look after owners.", no_args_is_help=True)
 app.add_typer(owners, name="owners")
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -92,31 +91,6 @@ def revoke(
         typer.echo(f"Revoked {found[0]}.")
     else:
         typer.echo(f"{found[0]} was revoked before.")
-
-
-@owners.command()
-def cap(
-    owner: Annotated[str, typer.Argument(help="The owner's name.")],
-    *,
-    monthly_usd: Annotated[
-        str, typer.Option(help="Dollars a month (UTC), or `none` for no cap.")
-    ],
-    data_dir: DataDir = None,
-) -> None:
-    """Set what the tasks that an owner submits in one month may take together.
-
-    It counts tasks that are submitted from now on.
-    """
-    join_with_django(data_dir)
-    from octollm.access.owners import set_cap  # needs Django
-
-    try:
-        set_cap(owner, None if monthly_usd == "none" else Decimal(monthly_usd))
-    except InvalidOperation:
-        _refuse("the cap is no number; `none` lifts it")
-    except ValueError as error:
-        _refuse(str(error))
-    typer.echo(f"The cap of {owner}: {monthly_usd}")
 
 
 def _described(key: ApiKey) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
+from octollm.access import owners
 from octollm.access.models import ApiKey, Owner
 from octollm.rows import RowReader
 
@@ -37,8 +38,7 @@ _FIND = (
 
 def get_or_create_owner(name: str) -> Owner:
     """Return the owner of that name; made when there is none."""
-    owner, _ = Owner.objects.get_or_create(name=name)
-    return owner
+    return owners.make(name=name)
 
 
 def create_key(

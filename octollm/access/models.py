@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -11,9 +11,20 @@ from django.utils import timezone
 
 from octollm.ids import new_id
 
+MAX_RUNNING = 1_000
+
 
 class Owner(models.Model):
-    """Whose tasks and documents they are; nobody sees another owner's."""
+    """Whose tasks and documents they are; nobody sees another owner's.
+
+    ``access/owners.py`` changes the last two of these.
+
+    Attributes:
+        max_running: how many steps may run at once; NULL: no limit. Its slots follow.
+        stopped_at: since when an operator has the owner stopped: nothing of it is
+            started, no submission taken. Who and why is in ``switches``; this copy
+            costs no query.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=100, unique=True)
@@ -35,18 +46,38 @@ class Owner(models.Model):
         help_text="USD that tasks submitted in one month (UTC) may take; empty: no cap.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    max_running = models.IntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_RUNNING)],
+        help_text="How many steps may run at once; empty: no limit.",
+    )
+    stopped_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        """Name the table, and what the database guards."""
+        """Name the table, its index, and what the database guards."""
 
         app_label = "octollm"
         db_table = "owners"
         ordering = ["name"]
+        indexes = [
+            # Each claim asks for them; there are few or none.
+            models.Index(
+                fields=["id"],
+                name="idx_owners_stopped",
+                condition=Q(stopped_at__isnull=False),
+            )
+        ]
         constraints = [
             models.CheckConstraint(
                 name="owners_cap",
                 condition=Q(monthly_cap_usd__isnull=True) | Q(monthly_cap_usd__gte=0),
-            )
+            ),
+            models.CheckConstraint(
+                name="owners_max_running",
+                condition=Q(max_running__isnull=True)
+                | Q(max_running__gte=1, max_running__lte=MAX_RUNNING),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,8 +1,9 @@
-"""Who leads, which workers there are, and whom to leave alone for a while."""
+"""Who leads, which workers there are, whom to leave alone, how many at once, and stops."""
 
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Now
 
 
@@ -95,3 +96,82 @@ class Worker(models.Model):
     def __str__(self) -> str:
         """Show where it runs."""
         return f"{self.hostname}:{self.pid}"
+
+
+class Slot(models.Model):
+    """One place of a scope whose users are limited; see ``resilience/slots.py``.
+
+    A scope's limit is how many rows it has; one without rows has no limit.
+    """
+
+    scope = models.CharField(max_length=200)
+    n = models.IntegerField()
+    # Whatever ends by itself and can be asked whether it lives: the claim on a step.
+    holder = models.UUIDField(null=True, blank=True)
+    taken_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """Name the table, its indexes, and what the database guards."""
+
+        app_label = "octollm"
+        db_table = "slots"
+        ordering = ["scope", "n"]
+        indexes = [
+            models.Index(fields=["holder"], name="idx_slots_holder"),
+            models.Index(
+                fields=["scope", "n"],
+                name="idx_slots_free",
+                condition=Q(holder__isnull=True),
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(name="slots_scope_n", fields=["scope", "n"]),
+            models.CheckConstraint(name="slots_n", condition=Q(n__gte=1)),
+            models.CheckConstraint(
+                name="slots_taken",
+                condition=Q(holder__isnull=True, taken_at__isnull=True)
+                | Q(holder__isnull=False, taken_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Show which place of which scope it is."""
+        return f"{self.scope} {self.n}"
+
+
+class Switch(models.Model):
+    """A time in which an operator had something stopped; see ``resilience/switches.py``.
+
+    At most one row of a name stands; the ended ones say who stopped what, and why.
+
+    Attributes:
+        name: ``maintenance``, or ``owner:`` and an owner's id.
+        is_now: what ran was given back, too.
+    """
+
+    name = models.CharField(max_length=200)
+    since = models.DateTimeField(db_default=Now())
+    by = models.CharField(max_length=200)
+    reason = models.CharField(max_length=500, default="", db_default="", blank=True)
+    is_now = models.BooleanField(default=False, db_default=False)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_by = models.CharField(max_length=200, default="", db_default="", blank=True)
+
+    class Meta:
+        """Name the table, the order of the list, and what the database guards."""
+
+        app_label = "octollm"
+        db_table = "switches"
+        ordering = ["-since", "-id"]
+        verbose_name_plural = "switches"
+        constraints = [
+            models.UniqueConstraint(
+                name="switches_standing",
+                fields=["name"],
+                condition=Q(ended_at__isnull=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        """Show what is stopped, or was."""
+        return f"{self.name} {'ended' if self.ended_at else 'stands'}"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
+from django.contrib import messages
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from octollm.errors import RequestError
 from octollm.history import ReadOnlyAdmin, link_to
 from tasks_app.models import NANO_PER_USD, TaskResult
+from tasks_app.runs import retry_task
 
 COLOURS = {
     "completed": "success",
@@ -47,6 +53,22 @@ def answer_of(result: TaskResult) -> str:
 def shown_dollars(nano: int) -> str:
     """Return an amount with all its places; a call of $0.000003 is not 0."""
     return f"${Decimal(nano) / NANO_PER_USD:.9f}"
+
+
+def retry_all(
+    page: ReadOnlyAdmin, request: HttpRequest, task_ids: Iterable[UUID]
+) -> None:
+    """Retry tasks for an operator, and say which could not be."""
+    count = 0
+    for task_id in task_ids:
+        try:
+            retry_task(task_id)
+        except RequestError as error:
+            told = f"{task_id}: {error.message}"
+            page.message_user(request, told, level=messages.WARNING)
+        else:
+            count += 1
+    page.message_user(request, f"{count} go on.")
 
 
 class StatusAdmin(ReadOnlyAdmin):

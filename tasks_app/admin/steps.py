@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
@@ -18,6 +20,7 @@ from octollm.history import (
 from tasks_app.admin.pages import (
     COLOURS,
     TaskPartAdmin,
+    retry_all,
     shortened,
     shown_dollars,
 )
@@ -154,6 +157,7 @@ class StepAdmin(TaskPartAdmin):
     list_filter = ("status", "kind", "arm", "capability", "queue", "created_at")
     search_fields = ("task__id", "step_id", "worker")
     inlines = (AttemptInline, ChargeInline)
+    actions = ("retry",)
     fields = (
         "task_link",
         ("step_id", "status"),
@@ -173,6 +177,18 @@ class StepAdmin(TaskPartAdmin):
         "output_",
         "evidence_",
     )
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change tasks in general may retry them."""
+        return request.user.has_perm("tasks_app.change_task")
+
+    @admin.action(
+        description="Retry the tasks of selected dead steps", permissions=["retry"]
+    )
+    def retry(self, request: HttpRequest, queryset: QuerySet[Step]) -> None:
+        """Let the tasks of dead steps go on from what failed."""
+        dead = queryset.filter(status=Step.Status.DEAD).order_by()
+        retry_all(self, request, dead.values_list("task_id", flat=True).distinct())
 
     @display(description="Depends on")
     def depends_on_(self, step: Step) -> str:

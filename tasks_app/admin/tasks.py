@@ -10,16 +10,18 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from unfold.decorators import display
 
 from octollm.errors import IllegalStateError
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
-from tasks_app.admin.pages import StatusAdmin, answer_of, shortened
+from tasks_app.admin.pages import StatusAdmin, answer_of, retry_all, shortened
 from tasks_app.deletion import delete_task
 from tasks_app.ledger_read import sums_of
 from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult, Verdict
+
+SHOWN_FORKS = 50
 
 
 class StepInline(ReadOnlyInline):
@@ -136,7 +138,7 @@ class TaskAdmin(StatusAdmin):
     )
     search_fields = ("id", "goal")
     date_hierarchy = "created_at"
-    actions = ("delete_for_good",)
+    actions = ("retry", "delete_for_good")
     inlines = (
         StepInline,
         VerdictInline,
@@ -197,6 +199,13 @@ class TaskAdmin(StatusAdmin):
                     ("stop_reason", "event_head"),
                     "removed_parts_",
                 ),
+            },
+        ),
+        (
+            "Forks",
+            {
+                "classes": ("tab",),
+                "fields": (("forked_from_", "forked_step"), "forks_", "model"),
             },
         ),
     )
@@ -317,6 +326,31 @@ class TaskAdmin(StatusAdmin):
     def given_plan_(self, task: Task) -> SafeString | str:
         """Show the plan that came with the request."""
         return shown_json(task.given_plan) if task.given_plan else "none"
+
+    @display(description="Forked from")
+    def forked_from_(self, task: Task) -> SafeString | str:
+        """Link to the task that this one was forked from."""
+        old = task.forked_from
+        return "-" if old is None else link_to(old, shortened(old.goal))
+
+    @display(description="Forks of it")
+    def forks_(self, task: Task) -> SafeString | str:
+        """Link to the latest tasks that were forked from this one."""
+        forks = task.forks.order_by("-created_at").only("goal", "status", "forked_step")
+        links = [
+            (link_to(fork, shortened(fork.goal)), fork.forked_step or "-", fork.status)
+            for fork in forks[:SHOWN_FORKS]
+        ]
+        return format_html_join(mark_safe("<br>"), "{} from {}: {}", links) or "-"
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change tasks in general may retry them."""
+        return request.user.has_perm("tasks_app.change_task")
+
+    @admin.action(description="Retry selected tasks", permissions=["retry"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        """Let failed tasks go on from what failed."""
+        retry_all(self, request, queryset.values_list("pk", flat=True))
 
     @display(description="Removed by retention")
     def removed_parts_(self, task: Task) -> str:

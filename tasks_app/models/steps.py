@@ -109,7 +109,7 @@ class Step(models.Model):
     estimated_time_p90 = models.FloatField(default=0.0, db_default=0.0)
     status = models.CharField(choices=Status, default=Status.WAITING)
     queue = models.CharField(default="default", db_default="default")
-    # What a worker must understand to run it; see claims.STEP_VERSION.
+    # What a worker must understand to run it; see order.STEP_VERSION.
     version = models.SmallIntegerField(default=1, db_default=1)
     priority_rank = models.SmallIntegerField()
     owner_rank = models.IntegerField(default=0, db_default=0)
@@ -148,9 +148,13 @@ class Step(models.Model):
                 name="idx_steps_lease",
                 condition=Q(status="running"),
             ),
+            # What an owner has open, and its ready ones in the claim's order.
             models.Index(
-                fields=["owner"],
-                name="idx_steps_owner_open",
+                fields=[
+                    *("owner", "status", "queue"),
+                    *("priority_rank", "owner_rank", "id"),
+                ],
+                name="idx_steps_owner",
                 condition=Q(status__in=("ready", "running")),
             ),
         ]

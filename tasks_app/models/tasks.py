@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.contrib.postgres.fields import ArrayField
@@ -33,6 +34,7 @@ class Task(models.Model):
         cancel_requested_at: when the caller cancelled, with what was spent by then.
         forked_from: the task that this one repeats with a change, up to the step
             ``forked_step``.
+        model: the only one that this task's calls ask; empty: the operator's choice.
         removed_parts: what retention has taken since the task ended: ``events``,
             ``results``, ``vault``.
     """
@@ -123,6 +125,7 @@ class Task(models.Model):
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="forks"
     )
     forked_step = models.CharField(default="", db_default="", blank=True)
+    model = models.CharField(default="", db_default="", blank=True)
     given_plan = models.JSONField(null=True, blank=True)
     stop_reason = models.CharField(default="", db_default="", blank=True)
     error = models.JSONField(null=True, blank=True)
@@ -236,6 +239,15 @@ class Task(models.Model):
     def spent_usd(self) -> Decimal:
         """What was spent, in dollars, exact."""
         return Decimal(self.spent_nano) / NANO_PER_USD
+
+    @property
+    def seconds_run(self) -> float:
+        """How long its clock has run; it stands while the task waits for a yes."""
+        running_s = 0.0
+        if self.clock_started_at is not None:
+            end = self.finished_at or datetime.now(UTC)
+            running_s = (end - self.clock_started_at).total_seconds()
+        return round(self.elapsed_s + max(0.0, running_s), 3)
 
 
 class TaskResult(models.Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
@@ -231,6 +232,27 @@ def test_the_deadline_goes_through(first: FakeModel, second: FakeModel) -> None:
 
     with pytest.raises(DeadlineExceededError):
         ask(timeout_s=0.6)
+
+
+def test_a_task_that_is_bound_to_a_model_asks_no_other(
+    first: FakeModel, second: FakeModel, meter: MemoryMeter
+) -> None:
+    services = dataclasses.replace(make_services(meter), model="m2")
+
+    answer = complete(
+        PROMPT, purpose="judging", services=services, max_output_tokens=200
+    )
+
+    assert answer.text == "Second."
+    assert first.requests == []
+    assert [call.model for call in meter.calls] == ["m2"]
+
+
+def test_a_model_that_is_no_longer_set_is_an_error(meter: MemoryMeter) -> None:
+    services = dataclasses.replace(make_services(meter), model="m9")
+
+    with pytest.raises(ModelMisconfiguredError):
+        complete(PROMPT, purpose="judging", services=services, max_output_tokens=200)
 
 
 def test_a_resumed_attempt_gets_the_answer_whoever_gave_it(

@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from arms import checks
-from arms.providers import Provider, dearest_price, providers_for
+from arms.providers import (
+    PURPOSES,
+    Provider,
+    dearest_price,
+    known_models,
+    providers_for,
+)
 from octollm.errors import ModelMisconfiguredError, UnpricedModelError
 
 KEY = "key-that-nobody-may-read"
@@ -74,6 +80,39 @@ def test_the_single_form_is_one_provider(settings: Any) -> None:
     assert (provider.name, provider.api_key) == ("default", KEY)
     assert provider.model_for("judging") == "large"
     assert provider.model_for("planning") == "small"
+
+
+class TestOneModelAlone:
+    """A task may be bound to one model; it then serves every purpose."""
+
+    CODER: dict[str, Any] = {
+        "name": "coder",
+        "base_url": "http://127.0.0.1:2/v1",
+        "models": {"coding": "large", "planning": "small"},
+    }
+
+    def test_only_those_that_have_it_are_asked_and_by_it_alone(self, settings):
+        settings.OCTOLLM_LLM_PROVIDERS = [ONE, self.CODER]
+
+        (provider,) = providers_for("judging", "large")
+
+        assert provider.name == "coder"
+        assert {provider.model_for(each) for each in PURPOSES} == {"large"}
+        assert [each.name for each in providers_for("judging", "small")] == [
+            *("one", "coder")
+        ]
+
+    def test_one_that_nobody_has_is_nobodys(self, settings):
+        settings.OCTOLLM_LLM_PROVIDERS = [ONE, self.CODER]
+
+        assert providers_for("planning", "huge") == []
+        assert known_models() == ["large", "small"]
+
+    def test_its_own_price_is_the_bound(self, settings):
+        dear = self.CODER | {"price": {"input": 3, "output": 9}}
+        settings.OCTOLLM_LLM_PROVIDERS = [ONE, dear]
+
+        assert dearest_price("planning", "large").output_per_million == 9
 
 
 def test_without_settings_there_is_nobody(settings: Any) -> None:

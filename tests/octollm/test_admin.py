@@ -17,11 +17,11 @@ from octollm.access.keys import create_key, find_key
 from octollm.access.models import ApiKey, Owner
 from octollm.admin import environment_badge, navigation
 from octollm.history import shown_json
-from octollm.resilience.models import Breaker, Leader, Worker
+from octollm.resilience.models import Breaker, Leader, Slot, Switch, Worker
 
 pytestmark = pytest.mark.django_db
 
-OWN_MODELS = (ApiKey, Breaker, Group, Leader, Owner, User, Worker)
+OWN_MODELS = (ApiKey, Breaker, Group, Leader, Owner, Slot, Switch, User, Worker)
 ADD_KEY = "/admin/octollm/apikey/add/"
 KEYS = "/admin/octollm/apikey/"
 
@@ -43,6 +43,8 @@ def test_every_list_of_ours_opens(operator: Client, model: type) -> None:
     Worker.objects.create(id="w", hostname="h", pid=1)
     Leader.objects.create(name="reaper", holder="w", until="2026-01-01T00:00Z")
     Breaker.objects.create(name="llm:x")
+    Slot.objects.create(scope="owner:x", n=1)
+    Switch.objects.create(name="maintenance", by="ada")
     assert operator.get(path_of(model)).status_code == 200
     assert operator.get(path_of(model), {"q": "x"}).status_code == 200
 

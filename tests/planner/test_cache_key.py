@@ -40,6 +40,7 @@ PARTS: dict[str, st.SearchStrategy[Any]] = {
     "knowledge_scope": st.none() | st.uuids(),
     "away": st.dictionaries(st.sampled_from(["analyst", "coder"]), TEXTS),
     "grants": st.none() | st.builds(Grants, **dict.fromkeys(GRANTS, NAMES)),
+    "model": st.sampled_from(["", "wise-7b", "wiser-9b"]),
     "approved": st.builds(Grants, **dict.fromkeys(GRANTS, NAMES)),
     "may_ask": st.booleans(),
 }

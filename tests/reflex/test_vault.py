@@ -13,7 +13,7 @@ from octollm.errors import VaultError
 from octollm.ids import new_id
 from octollm.types import JSONValue
 from reflex.models import VaultEntry, VaultKey
-from reflex.vault import Concealable, Vault, open_vault, reveal, shred
+from reflex.vault import Concealable, Vault, open_vault, reveal, shred, transfer
 
 ADDRESS = Concealable(type="EMAIL", text="ada@example.org")
 OTHER = Concealable(type="EMAIL", text="Ada@example.org")
@@ -224,3 +224,49 @@ def test_two_that_conceal_at_once_share_names_and_never_clash():
     assert given["ada"][::2] == given["bob"][::2]
     assert not set(given["ada"][1::2]) & set(given["bob"][1::2])
     assert entries.count() == 60
+
+
+@pytest.mark.django_db
+class TestTransfer:
+    """Placeholders of one scope become those of another, for the same values."""
+
+    @staticmethod
+    def moved(document: JSONValue, scope: UUID) -> tuple[JSONValue, Vault]:
+        vault = Vault.new(new_id())
+        vault.conceal([Concealable(type="EMAIL", text="first@example.org")])
+        return transfer(document, scope_id=scope, vault=vault), vault
+
+    def test_value_gets_the_name_that_it_has_over_there(self):
+        scope = stored(ADDRESS, CARD)
+        document: JSONValue = {"[EMAIL_1]": ["write to [EMAIL_1]", "[CARD_1]"]}
+
+        moved, vault = self.moved(document, scope)
+        vault.save()
+
+        assert moved == {"[EMAIL_2]": ["write to [EMAIL_2]", "[CARD_1]"]}
+        assert reveal(moved, scope_ids=[vault.scope_id], types=None) == {
+            "ada@example.org": ["write to ada@example.org", 4111111111111111]
+        }
+
+    def test_value_that_is_known_there_already_keeps_its_name(self):
+        scope = stored(OTHER, ADDRESS)
+        vault = Vault.new(new_id())
+        vault.conceal([ADDRESS])
+
+        assert transfer("[EMAIL_2]", scope_id=scope, vault=vault) == "[EMAIL_1]"
+
+    def test_placeholder_that_stands_for_nothing_never_stands_for_another(self):
+        moved, vault = self.moved("[EMAIL_1]", stored(CARD))
+        vault.save()
+
+        assert moved == "[LITERAL_1]"
+        shown = reveal(moved, scope_ids=[vault.scope_id], types=None)
+        assert shown == "[EMAIL_1]"
+
+    def test_placeholder_of_a_document_stays(self):
+        assert self.moved("[EMAIL_K1]", stored(CARD))[0] == "[EMAIL_K1]"
+
+    def test_document_without_any_is_itself(self):
+        document: JSONValue = {"a": ["b"]}
+
+        assert self.moved(document, stored(CARD))[0] is document

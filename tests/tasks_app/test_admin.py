@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -16,7 +18,15 @@ from arms.contract import CallPrice, ModelCall, ModelUsage
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Attempt, Charge, Plan, Step, Task, TaskResult, Verdict
 from tasks_app.turn import Claim, task_turn
-from tests.builders import claim_of, done, make_planned_task, make_step, make_task
+from tests.builders import (
+    claim_of,
+    done,
+    failed,
+    finish_step,
+    make_planned_task,
+    make_step,
+    make_task,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -153,7 +163,7 @@ def test_a_longer_list_takes_no_more_queries(
 ) -> None:
     for number in range(5):
         make_planned_task(make_step("a"), task_metadata={"number": number})
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         read(admin_client, "/admin/tasks_app/task/")
 
 
@@ -193,3 +203,66 @@ def test_a_step_links_to_what_it_paid_for(admin_client: Client, task: Task) -> N
 def test_moments_are_shown_to_the_second(admin_client: Client, task: Task) -> None:
     shown = f"{task.created_at:%Y-%m-%d %H:%M:%S}"
     assert shown in read(admin_client, "/admin/tasks_app/task/")
+
+
+class TestRuns:
+    """What operators may let go on, and where a task comes from."""
+
+    @staticmethod
+    def failed() -> Task:
+        task = make_planned_task(make_step("a"))
+        finish_step(task, "a", failed())
+        with task_turn(task.pk) as turn:
+            turn.close(Task.Status.FAILED, result={}, stop_reason="work_failed")
+        return task
+
+    @staticmethod
+    def act(client: Client, model: str, *rows: Any) -> str:
+        data = {"action": "retry", "_selected_action": [str(row.pk) for row in rows]}
+        address = reverse(f"admin:tasks_app_{model}_changelist")
+        response = client.post(address, data, follow=True)
+        assert response.status_code == 200
+        return str(response.content.decode())
+
+    def test_failed_task_is_retried_and_others_are_told(
+        self, admin_client: Client
+    ) -> None:
+        task, open_task = self.failed(), make_planned_task(make_step("a"))
+
+        content = self.act(admin_client, "task", task, open_task)
+
+        assert Task.objects.get(pk=task.pk).run == 2
+        assert "1 go on." in content
+        assert escape(f"{open_task.pk}: The task is processing") in content
+
+    def test_task_of_a_dead_step_is_retried_once(self, admin_client: Client) -> None:
+        task = make_planned_task(make_step("a"), make_step("b"), make_step("c"))
+        for step_id in ("a", "b"):
+            finish_step(task, step_id, replace(failed(), status="dead"))
+        with task_turn(task.pk) as turn:
+            turn.close(Task.Status.FAILED, result={}, stop_reason="work_failed")
+
+        content = self.act(admin_client, "step", *Step.objects.filter(task=task))
+
+        assert "1 go on." in content
+        assert Step.objects.get(task=task, step_id="a").status == "ready"
+
+    def test_who_may_only_look_retries_nothing(self, client: Client) -> None:
+        person = User.objects.create_user("ada", is_staff=True)
+        own = Permission.objects.filter(content_type__app_label="tasks_app")
+        person.user_permissions.add(own.get(codename="view_task"))
+        client.force_login(person)
+        task = self.failed()
+
+        self.act(client, "task", task)
+
+        assert Task.objects.get(pk=task.pk).status == "failed"
+
+    def test_fork_links_to_where_it_comes_from_and_back(
+        self, admin_client: Client
+    ) -> None:
+        old = self.failed()
+        new = make_task(owner=old.owner, forked_from=old, forked_step="a")
+
+        assert page_of(old) in read(admin_client, page_of(new))
+        assert page_of(new) in read(admin_client, page_of(old))

@@ -313,6 +313,7 @@ class TestReading:
             *("task_id", "status", "stage", "goal", "priority", "constraints"),
             *("acceptance_criteria", "budget", "spent", "confidence", "result"),
             *("error", "stop_reason", "plan_only", "run", "plan_version"),
+            *("forked_from", "forked_step", "model"),
             *("approval", "approval_mode"),
             *("created_at", "updated_at", "started_at", "finished_at", "links"),
             "cancellation",
@@ -325,7 +326,8 @@ class TestReading:
         }
         assert shown["created_at"].endswith("+00:00")
         assert set(shown["links"]) == {
-            *("self", "results", "plan", "events", "ledger", "cancel"),
+            *("self", "results", "plan", "events", "ledger", "cancel", "fork"),
+            "budget",
         }
 
     def test_plan_shows_steps_in_order(self, client, owner):

@@ -12,8 +12,9 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from octollm.resilience.deadline import StopToken
-from tasks_app.claims import STEP_VERSION, HeldClaims, claim_next, has_ready
+from tasks_app.claims import HeldClaims, claim_next, has_ready
 from tasks_app.models import Attempt, Step, Task
+from tasks_app.order import STEP_VERSION
 from tasks_app.turn import task_turn
 from tests.builders import (
     claim_of,

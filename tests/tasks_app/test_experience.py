@@ -45,6 +45,8 @@ def took(task: Task, step_id: str, *, seconds: float, usd: str = "0") -> None:
         held_nano=0,
         held_tokens=0,
         settled_nano=int(Decimal(usd) * 10**9),
+        input_tokens=30,
+        output_tokens=12,
         price_input=0,
         price_output=0,
         price_source="setting",
@@ -73,6 +75,7 @@ class TestObservations:
         assert (echo.count, echo.p50_s) == (5, 3)
         assert echo.p90_s == pytest.approx(4.6)
         assert echo.p50_cost_usd == echo.p90_cost_usd == Decimal("0.5")
+        assert echo.p50_tokens == 42
         assert found["gate", "wait"].p50_s == 9
 
     def test_only_done_work_of_the_last_days_counts(self):

@@ -53,7 +53,9 @@ from tests.calls import PRICE, books, call, sums, usage
 
 WORK = ("a", "b", "c")
 CAP_USD = Decimal("0.03")
-CALLS = st.tuples(st.integers(1, 3000), st.integers(1, 900))
+CALLS = st.tuples(st.integers(1, 2000), st.integers(1, 500))
+LARGE_CALLS = st.tuples(st.integers(1000, 3000), st.integers(500, 1200))
+ACTS: tuple[Act, ...] = ("settle", "presume", "release")
 USED = st.tuples(st.integers(0, 4000), st.integers(0, 1500))
 
 
@@ -101,6 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
             turn.end_attempt(first, done({}))
             turn.add_plan(make_plan(), [*steps, kept])
             turn.advance()
+        self.claims = {name: claim_of(self.task, name) for name in ("a", "b")}
 
     # What steps do ---------------------------------------------------------------
     @precondition(lambda self: self._ready())
@@ -112,6 +115,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), size=CALLS)
     def reserve(self, data: Any, size: tuple[int, int]) -> None:
+        self._reserve(data, size)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), size=LARGE_CALLS)
+    def reserve_much(self, data: Any, size: tuple[int, int]) -> None:
+        self._reserve(data, size)
+
+    def _reserve(self, data: Any, size: tuple[int, int]) -> None:
         step_id = data.draw(st.sampled_from(sorted(self.claims)))
         claim, before = self.claims[step_id], books(self.task)
         wanted = call(*size, request_hash=str(len(self.charges)))
@@ -127,7 +138,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.charges[charge_id] = Expected(state="held", held=priced(*size))
         self._granted_within_the_cap(before)
 
-    @precondition(lambda self: self.claims)
+    @precondition(lambda self: self.claims and len(self.charges) > 2)
     @rule(data=st.data())
     def finish(self, data: Any) -> None:
         claim = self.claims.pop(data.draw(st.sampled_from(sorted(self.claims))))
@@ -135,7 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if turn.end_attempt(claim, done({})):
                 turn.advance()
 
-    @precondition(lambda self: self.claims)
+    @precondition(lambda self: self.claims and len(self.charges) > 2)
     @rule(data=st.data())
     def lose(self, data: Any) -> None:
         """The worker dies; what it held is presumed, as the reaper does."""
@@ -148,32 +159,26 @@ class LedgerMachine(RuleBasedStateMachine):
                 turn.skip_dependants()
                 turn.advance()
             # Also those of steps that ended while their calls were under way.
-            lost_ids = [charge.pk for charge in lost_charges()]
+            lost = lost_charges().filter(task=self.task)
+            lost_ids = [charge.pk for charge in lost]
             presume_lost(turn)
         for charge_id in lost_ids:
             self._expect("presume", charge_id, self.charges[charge_id].held)
 
     # What becomes of charges, in time, late and again -------------------------------
     @precondition(lambda self: self.charges)
-    @rule(data=st.data(), used=USED)
-    def settle(self, data: Any, used: tuple[int, int]) -> None:
+    @rule(data=st.data(), act=st.sampled_from(ACTS), used=USED)
+    def end_call(self, data: Any, act: Act, used: tuple[int, int]) -> None:
         charge_id = self._any_charge(data)
-        self._meter().settle(charge_id, usage(*used), "reply")
-        self._expect("settle", charge_id, priced(*used))
-
-    @precondition(lambda self: self.charges)
-    @rule(data=st.data())
-    def presume(self, data: Any) -> None:
-        charge_id = self._any_charge(data)
-        self._meter().presume(charge_id)
-        self._expect("presume", charge_id, self.charges[charge_id].held)
-
-    @precondition(lambda self: self.charges)
-    @rule(data=st.data())
-    def release(self, data: Any) -> None:
-        charge_id = self._any_charge(data)
-        self._meter().release(charge_id)
-        self._expect("release", charge_id, (0, 0))
+        meter, held = self._meter(), self.charges[charge_id].held
+        if act == "settle":
+            meter.settle(charge_id, usage(*used), "reply")
+        elif act == "presume":
+            meter.presume(charge_id)
+        else:
+            meter.release(charge_id)
+        booked = {"settle": priced(*used), "presume": held, "release": (0, 0)}
+        self._expect(act, charge_id, booked[act])
 
     @precondition(lambda self: self.charges)
     @rule(data=st.data(), nano=st.integers(0, 20_000_000))
@@ -203,7 +208,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.task.refresh_from_db()
             assert self.task.max_cost_usd == before
 
-    @precondition(lambda self: len(self.charges) > 3)
+    @precondition(lambda self: len(self.charges) > 7)
     @rule()
     def close(self) -> None:
         self.task.refresh_from_db()
@@ -287,7 +292,7 @@ def test_the_ledger_holds_whatever_happens():
         LedgerMachine,
         settings=settings(
             max_examples=20,
-            stateful_step_count=20,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -171,7 +171,7 @@ class TestDeadlines:
 class TestHints:
     def sent(self) -> list[tuple[str, int]]:
         hints: list[tuple[str, int]] = []
-        reaper.hint_again(lambda queue, count: hints.append((queue, count)), after_s=5)
+        reaper.hint_again(lambda queue, count: hints.append((queue, count)), rest_s=5)
         return hints
 
     def test_step_that_waits_long_is_hinted_again(self):

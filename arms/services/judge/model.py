@@ -100,7 +100,7 @@ def judge_with_model(
         DeadlineExceededError: the time is over.
         CallCancelledError: somebody asked to stop.
     """
-    if not questions or not llm.is_configured("judging"):
+    if not questions or not llm.is_configured("judging", services.model):
         return {}
     shown = json.dumps(result, ensure_ascii=False)
     if len(shown) > _MAX_RESULT_CHARACTERS:
