@@ -251,5 +251,6 @@ def _ends(oddity: str, *, by_model: bool) -> frozenset[str]:
         "unmet": {"failed: criteria_not_met"},
     }.get(oddity, set())
     if by_model:
-        ends |= {"failed: model_unavailable", "failed: needs_model"}
+        # The model may be away, or talk nonsense each time; no recipe fits.
+        ends |= {"failed: model_unavailable", "failed: invalid_plan"}
     return frozenset(ends)
