@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from arms.contract import ArmSpec, Capability
+from arms.contract import CONTRACT_VERSION, ArmSpec, Capability
 from octollm.errors import ArmError
 from octollm.types import JSONObject
 
@@ -52,6 +52,8 @@ class Entry(BaseModel):
 
     name: _Name
     version: str = Field(max_length=100)
+    # The newest contract that the arm understands.
+    contract_version: int = Field(default=1, ge=1)
     description: _Text
     capabilities: tuple[_Capability, ...] = Field(
         min_length=1, max_length=MAX_CAPABILITIES
@@ -85,7 +87,8 @@ def read_entry(text: bytes, *, name: str) -> Entry:
     """Return the entry that an arm sent.
 
     Raises:
-        ArmError: it is none, or that of an arm of another name.
+        ArmError: it is none, that of an arm of another name, or of one that is older
+            than the contract.
     """
     try:
         entry = Entry.model_validate_json(text)
@@ -96,5 +99,11 @@ def read_entry(text: bytes, *, name: str) -> Entry:
         raise ArmError(message, arm_name=name) from None
     if entry.name != name:
         message = f"At the address of the arm {name} is one named {entry.name}."
+        raise ArmError(message, arm_name=name)
+    if entry.contract_version < CONTRACT_VERSION:
+        message = (
+            f"The arm {name} knows the contract {entry.contract_version}; "
+            f"{CONTRACT_VERSION} is needed."
+        )
         raise ArmError(message, arm_name=name)
     return entry
