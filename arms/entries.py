@@ -52,8 +52,6 @@ class Entry(BaseModel):
 
     name: _Name
     version: str = Field(max_length=100)
-    # The newest contract that the arm understands.
-    contract_version: int = Field(default=1, ge=1)
     description: _Text
     capabilities: tuple[_Capability, ...] = Field(
         min_length=1, max_length=MAX_CAPABILITIES
@@ -77,6 +75,12 @@ class Entry(BaseModel):
         )
 
 
+class _Announced(Entry):
+    """An entry as an arm sends it: with the newest contract that it understands."""
+
+    contract_version: int = Field(default=1, ge=1)
+
+
 _SAME = (
     *("name", "version", "description", "is_repeatable", "has_store"),
     *("synonyms", "queue"),
@@ -91,7 +95,7 @@ def read_entry(text: bytes, *, name: str) -> Entry:
             than the contract.
     """
     try:
-        entry = Entry.model_validate_json(text)
+        entry = _Announced.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "all of it"
@@ -106,4 +110,4 @@ def read_entry(text: bytes, *, name: str) -> Entry:
             f"{CONTRACT_VERSION} is needed."
         )
         raise ArmError(message, arm_name=name)
-    return entry
+    return Entry.model_validate(entry.model_dump(exclude={"contract_version"}))
