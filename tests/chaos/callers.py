@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from tasks_app.models import Task
 from tests.chaos.plans import ChaosTask
@@ -51,6 +52,12 @@ class Callers:
     def are_done(self) -> bool:
         """Whether everything was submitted."""
         return not any(thread.is_alive() for thread in self._submitting)
+
+    @property
+    def have_errands(self) -> bool:
+        """Whether something is yet to be done with a task."""
+        with self.told.lock:
+            return bool(self._errands)
 
     def start(self) -> None:
         """Begin."""
@@ -120,12 +127,11 @@ class Callers:
         path, body = f"/tasks/{errand.task_id}", None
         if errand.task.later != "cancel":
             shown = caller.ask("GET", path)
-            if shown is None or shown.json()["status"] in Task.TERMINAL:
+            if shown is None:
                 return True
-            approval = shown.json()["approval"]
-            if not approval or approval["state"] != "pending":
-                return bool(approval)
-            body = {"plan_version": approval["plan_version"]}
+            is_time, body = _may_be_done(errand.task.later, shown.json())
+            if not is_time:
+                return shown.json()["status"] in Task.TERMINAL
         # What is repeated because its answer was lost is told 409.
         answer = caller.ask("POST", f"{path}/{errand.task.later}", body)
         if answer is not None and answer.status_code == 200:
@@ -133,3 +139,13 @@ class Callers:
                 obeyed = self.told.obeyed.setdefault(errand.task.later, set())
                 obeyed.add(errand.task.number)
         return True
+
+
+def _may_be_done(wish: str, task: dict[str, Any]) -> tuple[bool, Any]:
+    """Say whether a task is as far as a wish needs it, and what to send with it."""
+    if wish == "retry":
+        return task["status"] == Task.Status.FAILED, None
+    approval = task["approval"]
+    if not approval or approval["state"] != "pending":
+        return False, None
+    return True, {"plan_version": approval["plan_version"]}

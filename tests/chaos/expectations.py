@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import UUID
 
+from tasks_app.audit import Selection, Tally, verify
 from tasks_app.models import Charge, Step, Task
+from tasks_app.repair import repair
 from tests.chaos.invariants import Finding
 from tests.chaos.model import MARK, ChaosModel
 from tests.chaos.plans import ChaosTask
@@ -17,13 +19,13 @@ def check_expectations(
     tasks: Sequence[ChaosTask],
     told: Told,
     *,
-    seen: Mapping[UUID, str],
+    seen: Mapping[tuple[UUID, int], str],
     model: ChaosModel,
 ) -> list[Finding]:
     """Check what only the run itself knows.
 
     Args:
-        seen: the status that each task had ended with when that was first seen.
+        seen: the status that each task's run had ended with when that was first seen.
         model: the server, which knows what it answered.
     """
     by_id = {
@@ -42,6 +44,8 @@ def check_expectations(
         _outputs(by_id),
         _answers(by_id, model.marks),
         _requests(model),
+        _repairs(by_id),
+        _audit(by_id),
     ]
 
 
@@ -91,15 +95,17 @@ def _wishes(told: Told, rows: Mapping[UUID, Task]) -> Finding:
     )
 
 
-def _unchanged(seen: Mapping[UUID, str]) -> Finding:
-    now = dict(Task.objects.filter(pk__in=seen).values_list("pk", "status"))
+def _unchanged(seen: Mapping[tuple[UUID, int], str]) -> Finding:
+    """An end is left by a new run alone, and only where it had failed."""
+    ids = {task_id for task_id, _ in seen}
+    now = {task.pk: task for task in Task.objects.filter(pk__in=ids)}
     return _finding(
         "no end was taken back",
         len(seen),
         (
-            f"task {task_id} was {status}, is {now.get(task_id)}"
-            for task_id, status in seen.items()
-            if now.get(task_id) != status
+            f"run {run} of task {task_id} was {status}, is {now[task_id].status}"
+            for (task_id, run), status in seen.items()
+            if (now[task_id].status if now[task_id].run == run else "failed") != status
         ),
     )
 
@@ -154,6 +160,20 @@ def _requests(model: ChaosModel) -> Finding:
     return _finding(
         "the model's server understands what it is asked", count, model.misread
     )
+
+
+def _repairs(by_id: Collection[UUID]) -> Finding:
+    faults = repair(dry_run=True)
+    return _finding(
+        "octollm repair finds nothing to mend",
+        len(by_id),
+        (f"task {fault.task_id}: {fault.rule.says}" for fault in faults),
+    )
+
+
+def _audit(by_id: Collection[UUID]) -> Finding:
+    breaks = verify(Tally(), Selection())
+    return _finding("octollm audit verify agrees", len(by_id), map(str, breaks))
 
 
 def _finding(name: str, checked: int, broken: Iterable[str]) -> Finding:

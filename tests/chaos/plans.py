@@ -17,6 +17,7 @@ from tests.arm_server import PASSING
 ODDITIES: Mapping[str, int] = {
     "flaky": 18,  # a step fails the first time
     "failing": 3,  # a step fails for good
+    "retried": 4,  # a step fails, in the first run, and its caller retries the task
     "crashing": 2,  # a step's arm raises what it should not
     "hanging": 1,  # a step hangs until the task's time is over
     "deadly": 1,  # a step kills the worker that runs it
@@ -44,7 +45,12 @@ MENDED = "mended"
 # Long enough that no task is saved by its deadline from being stuck.
 PATIENT_S = 900
 HANGING_S = 12
-_LATER = {"cancelled": "cancel", "approved": "approve", "rejected": "reject"}
+_LATER = {
+    "cancelled": "cancel",
+    "approved": "approve",
+    "rejected": "reject",
+    "retried": "retry",
+}
 _NAMES = "abcdefghij"
 
 # Each step with those it waits for, in an order in which they can run.
@@ -63,7 +69,7 @@ class ChaosTask:
         ends: right ends beside those that chaos may bring about anywhere, each a
             status or a status and an error's code.
         later: what its caller does with it once it is accepted: ``cancel``,
-            ``approve`` or ``reject``, or nothing.
+            ``approve``, ``reject`` or ``retry``, or nothing.
         later_s: how long after its acceptance.
     """
 
@@ -178,7 +184,8 @@ _SHAPES: dict[str, Callable[[Random], Shape]] = {
 
 
 def _steps(shape: Shape, oddity: str, random: Random) -> list[dict[str, Any]]:
-    odd = random.choice(sorted(shape)) if oddity in _CAPABILITIES else None
+    has_odd = oddity in _CAPABILITIES or oddity == "retried"
+    odd = random.choice(sorted(shape)) if has_odd else None
     return [
         {
             "step_id": name,
@@ -199,8 +206,11 @@ def _work(value: list[Any], random: Random, *, oddity: str) -> dict[str, Any]:
     arm = random.choices(list(ARMS), weights=list(ARMS.values()))[0]
     takes = round(_seconds(random), 2)
     fault = random.choice(FAULTS)
-    if oddity == "hanging" and arm == "remote":
-        does: Any = "hang_before"
+    does: Any
+    if oddity == "retried":
+        arm, does = "remote", ["refuse", "answer"]
+    elif oddity == "hanging" and arm == "remote":
+        does = "hang_before"
     elif oddity or arm == "gate":
         given = {"value": value, "takes": takes, "times": 1}
         capability = _CAPABILITIES[oddity] if oddity else "echo"
@@ -249,6 +259,7 @@ def _ends(oddity: str, *, by_model: bool) -> frozenset[str]:
         "cancelled": {str(Task.Status.CANCELLED)},
         "rejected": {str(Task.Status.CANCELLED)},
         "unmet": {"failed: criteria_not_met"},
+        "retried": {"failed: arm_input"},
     }.get(oddity, set())
     if by_model:
         # The model may be away, or talk nonsense each time; no recipe fits.

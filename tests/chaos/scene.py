@@ -100,7 +100,7 @@ class Scene:
                 pause_s=PAUSE_S,
             )
         )
-        self._seen: dict[UUID, str] = {}
+        self._seen: dict[tuple[UUID, int], str] = {}
         self._looked_at = self._said_at = 0.0
         self._elapsed_s = 0.0
 
@@ -167,7 +167,8 @@ class Scene:
             if is_open:
                 self._elapsed_s = time.monotonic() - self._fleet.began
             held = Charge.objects.filter(state=Charge.State.HELD)
-            return not is_open and not held.exists()
+            is_quiet = not is_open and not self._callers.have_errands
+            return is_quiet and not held.exists()
         except (OperationalError, InterfaceError):
             connection.close()
             return False
@@ -183,8 +184,8 @@ class Scene:
         self._looked_at = now
         ended = Task.objects.filter(finished_at__isnull=False)
         try:
-            for task_id, status in ended.values_list("pk", "status"):
-                self._seen.setdefault(task_id, status)
+            for task_id, run, status in ended.values_list("pk", "run", "status"):
+                self._seen.setdefault((task_id, run), status)
         except (OperationalError, InterfaceError):
             # It was struck; the next look makes a new connection.
             connection.close()

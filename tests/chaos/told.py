@@ -26,8 +26,8 @@ class Told:
         repeats: submissions under a key that had been sent before.
         differing: keys that named one task first and another one later.
         refused: what was neither accepted nor worth to be sent again.
-        obeyed: numbers of tasks by what their callers had done with them: ``cancel``,
-            ``approve`` or ``reject``, if that was answered 200.
+        obeyed: numbers of tasks by what their callers wished later: ``cancel``,
+            ``approve``, ``reject`` or ``retry``, if that was answered 200.
         latencies: seconds to each accepting answer.
     """
 
