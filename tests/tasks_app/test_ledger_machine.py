@@ -53,7 +53,7 @@ from tests.calls import PRICE, books, call, sums, usage
 
 WORK = ("a", "b", "c")
 # Little beside what the envelopes keep, so that calls wait, lend and are refused.
-CAP_USD = Decimal("0.018")
+CAP_USD, TOKENS = Decimal("0.018"), 4500
 CALLS = st.tuples(st.integers(1, 2000), st.integers(1, 500))
 LARGE_CALLS = st.tuples(st.integers(1000, 3000), st.integers(500, 1200))
 ACTS: tuple[Act, ...] = ("settle", "presume", "release")
@@ -92,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
         owner = make_owner()
         owner.monthly_cap_usd = 2 * CAP_USD
         owner.save()
-        self.task = make_task(owner=owner, max_cost_usd=CAP_USD, max_tokens=9000)
+        self.task = make_task(owner=owner, max_cost_usd=CAP_USD, max_tokens=TOKENS)
         first = claim_of(self.task, "plan")
         steps = [
             make_step(step_id, envelope_nano=nano, depends_on=("a",) * (step_id == "c"))
@@ -259,7 +259,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """What was overrun before may still be; nothing is added to it."""
         spent, held, spent_tokens, held_tokens = books(self.task)
         assert spent + held <= max(self.task.max_cost_nano, sum(before[:2]))
-        assert spent_tokens + held_tokens <= max(9000, sum(before[2:]))
+        assert spent_tokens + held_tokens <= max(TOKENS, sum(before[2:]))
 
     def _refused(self, step_id: str, refused: BudgetExceededError) -> None:
         if refused.is_transient:
@@ -267,7 +267,7 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             # It could not have fitted, whatever the others gave back.
             spent, _, spent_tokens, _ = books(self.task)
-            room = (self.task.max_cost_nano - spent, 9000 - spent_tokens)
+            room = (self.task.max_cost_nano - spent, TOKENS - spent_tokens)
             assert refused.room_usd * 10**9 <= max(0, room[0])
             assert refused.room_tokens <= max(0, room[1])
 
