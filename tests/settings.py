@@ -43,6 +43,10 @@ SECRET_KEY = "tests-only-" + "k" * 40
 OCTOLLM_VAULT_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
 OCTOLLM_HMAC_KEY = "tests-only-" + "h" * 40
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-OCTOLLM_ARMS = [*OCTOLLM_ARMS, "tests.gate.GateArm"]  # noqa: F405
+OCTOLLM_ARMS = [
+    *OCTOLLM_ARMS,  # noqa: F405
+    "tests.gate.GateArm",
+    "tests.asker.AskerArm",
+]
 # The same name whatever the engine's own database is called.
 DATABASES["default"]["TEST"] = {"NAME": "test_octollm"}  # noqa: F405

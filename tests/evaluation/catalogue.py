@@ -136,7 +136,7 @@ TOOL_EXECUTOR = ArmSpec(
 )
 #: What the operator of the evaluation allows: some goals name hosts and commands.
 POLICY = '{"hosts": "*", "commands": "*"}'
-_OF_TESTS = frozenset({"gate"})
+_OF_TESTS = frozenset({"asker", "gate"})
 
 
 def evaluation_catalogue() -> tuple[ArmSpec, ...]:
