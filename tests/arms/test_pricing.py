@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arms.contract import CallPrice
-from arms.pricing import is_private, price_of, settled_price
+from arms.pricing import UNPRICED, is_private, price_of, settled_price
 from octollm.errors import UnpricedModelError
 
 OPENAI = "https://api.openai.com/v1"
@@ -199,3 +199,32 @@ def test_a_price_that_is_no_price_is_refused(priced: Any, figure: str) -> None:
 
     with pytest.raises(UnpricedModelError, match="not a number from 0"):
         price_of(OPENAI, "gpt-4o-mini")
+
+
+def test_unknown_price_is_0_by_the_operators_word_alone(settings: Any) -> None:
+    url = "https://models.example.org/v1"
+    with pytest.raises(UnpricedModelError):
+        price_of(url, "unheard-of")
+    settings.OCTOLLM_LLM_ALLOW_UNPRICED = True
+
+    price = price_of(url, "unheard-of")
+
+    assert price.input_per_million == price.output_per_million == Decimal(0)
+    assert price.source == UNPRICED
+    assert settled_price(url, "unheard-of", input_tokens=9, reserved=price) == price
+
+
+def test_the_operators_word_makes_no_known_price_unknown(settings: Any) -> None:
+    settings.OCTOLLM_LLM_ALLOW_UNPRICED = True
+
+    assert price_of(OPENAI, "gpt-4o-mini").source == "genai-prices:openai"
+    assert price_of("http://127.0.0.1:1/v1", "m").source == "private address"
+
+
+def test_a_price_that_makes_no_sense_is_refused_all_the_same(settings: Any) -> None:
+    settings.OCTOLLM_LLM_ALLOW_UNPRICED = True
+    settings.OCTOLLM_LLM_PRICE_INPUT = Decimal(1)
+    settings.OCTOLLM_LLM_BASE_URL = "https://models.example.org/v1"
+
+    with pytest.raises(UnpricedModelError):
+        price_of("https://models.example.org/v1", "m")

@@ -170,6 +170,12 @@ def test_the_single_form_beside_a_list_is_told_to_be_unused(settings: Any) -> No
     assert complaint.startswith("arms.W001")
 
 
+def test_models_without_a_price_are_not_asked_unnoticed(settings: Any) -> None:
+    settings.OCTOLLM_LLM_ALLOW_UNPRICED = True
+
+    assert [each.id for each in checks.check_providers()] == ["arms.W002"]
+
+
 def test_a_bad_address_in_the_single_form_is_found(settings: Any) -> None:
     settings.OCTOLLM_LLM_BASE_URL, settings.OCTOLLM_LLM_MODEL = "ftp://h/v1", "m"
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db import connections
 from prometheus_client import REGISTRY
 
-from arms.contract import CallPrice, ModelCall, ModelUsage
+from arms.contract import CallPrice, ModelUsage
 from arms.pricing import MAX_PRICE
 from octollm.errors import BudgetBusyError, BudgetExceededError, CallCancelledError
 from tasks_app.amounts import cost_nano
 from tasks_app.ledger import MAX_TOKENS, TaskMeter, presume_lost
 from tasks_app.models import Charge, Step, Task
-from tasks_app.turn import Claim, task_turn
+from tasks_app.turn import task_turn
 from tests.builders import (
     claim_of,
     finish_step,
@@ -25,12 +24,10 @@ from tests.builders import (
     make_step,
     make_task,
 )
+from tests.calls import PRICE, books, call, claimed, lose, usage
 
 pytestmark = pytest.mark.django_db
 
-PRICE = CallPrice(
-    input_per_million=Decimal("2"), output_per_million=Decimal("10"), source="tests"
-)
 CACHING = replace(PRICE, cached_per_million=Decimal("0.5"))
 CHEAPER = CallPrice(
     input_per_million=Decimal("1"),
@@ -39,33 +36,6 @@ CHEAPER = CallPrice(
     source="a lower tier",
     version="7",
 )
-
-
-def call(input_tokens: int = 1000, output_tokens: int = 500, **over) -> ModelCall:
-    fields: dict[str, Any] = {
-        "purpose": "planning",
-        "model": "m",
-        "request_hash": "h",
-        "price": PRICE,
-    }
-    return ModelCall(
-        input_tokens=input_tokens, output_tokens=output_tokens, **(fields | over)
-    )
-
-
-def usage(input_tokens: int = 100, output_tokens: int = 50, **over) -> ModelUsage:
-    return ModelUsage(input_tokens=input_tokens, output_tokens=output_tokens, **over)
-
-
-def claimed(**overrides) -> tuple[Task, Claim, TaskMeter]:
-    task = make_task(**overrides)
-    claim = claim_of(task, "plan")
-    return task, claim, TaskMeter(claim)
-
-
-def books(task: Task) -> tuple[int, int, int, int]:
-    task.refresh_from_db()
-    return task.spent_nano, task.held_nano, task.spent_tokens, task.held_tokens
 
 
 def test_price_is_exact_in_nano_dollars_and_rounded_up():
@@ -293,9 +263,8 @@ def test_envelope_of_another_step_cannot_be_taken():
 
 
 def test_lost_claim_reserves_nothing():
-    task, claim, meter = claimed()
-    with task_turn(task.pk) as turn:
-        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+    _, claim, meter = claimed()
+    lose(claim)
 
     with pytest.raises(CallCancelledError):
         meter.reserve(call())
@@ -304,8 +273,7 @@ def test_lost_claim_reserves_nothing():
 def test_settlement_is_booked_though_the_claim_was_lost():
     task, claim, meter = claimed()
     charge_id = meter.reserve(call())
-    with task_turn(task.pk) as turn:
-        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
+    lose(claim)
 
     meter.settle(charge_id, usage(), "reply")
 
@@ -326,25 +294,11 @@ def test_settlement_is_booked_though_the_task_has_ended():
 def test_charge_of_a_dead_worker_is_presumed():
     task, claim, meter = claimed()
     meter.reserve(call())
+    lose(claim)
     with task_turn(task.pk) as turn:
-        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
         assert presume_lost(turn) == 1
 
     assert books(task) == (7_000_000, 0, 1500, 0)
-
-
-def test_resumed_step_replays_what_it_paid_for_in_order():
-    task, claim, meter = claimed()
-    for nth, reply in enumerate(("first", "second")):
-        meter.settle(meter.reserve(call(nth=nth)), usage(), reply)
-    with task_turn(task.pk) as turn:
-        turn.lose_attempt(Step.objects.get(pk=claim.step.pk))
-    resumed = TaskMeter(claim_of(task, "plan"))
-
-    replies = [resumed.replay("h").reply for _ in range(3)]
-
-    assert replies == ["first", "second", None]
-    assert resumed.replay("another").reply is None
 
 
 def test_end_of_a_step_leaves_its_running_charge_held():
