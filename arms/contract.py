@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from octollm.resilience.deadline import StopToken
 from octollm.types import JSONObject, JSONValue
 
+# Raised when an arm of before would get a request, or we its reply, wrong. Fields that
+# may be passed over raise nothing.
+CONTRACT_VERSION = 1
 ANSWERED_FROM_STORE = "answered from its store"
 AT_LEAST_ONCE = "at least once on a crash"
 
@@ -41,6 +44,7 @@ class ArmRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    contract_version: int = CONTRACT_VERSION
     request_id: UUID
     task_id: UUID
     step_id: str

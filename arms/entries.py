@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from arms.contract import ArmSpec, Capability
+from arms.contract import CONTRACT_VERSION, ArmSpec, Capability
 from octollm.errors import ArmError
 from octollm.types import JSONObject
 
@@ -75,6 +75,12 @@ class Entry(BaseModel):
         )
 
 
+class _Announced(Entry):
+    """An entry as an arm sends it: with the newest contract that it understands."""
+
+    contract_version: int = Field(default=1, ge=1)
+
+
 _SAME = (
     *("name", "version", "description", "is_repeatable", "has_store"),
     *("synonyms", "queue"),
@@ -85,10 +91,11 @@ def read_entry(text: bytes, *, name: str) -> Entry:
     """Return the entry that an arm sent.
 
     Raises:
-        ArmError: it is none, or that of an arm of another name.
+        ArmError: it is none, that of an arm of another name, or of one that is older
+            than the contract.
     """
     try:
-        entry = Entry.model_validate_json(text)
+        entry = _Announced.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "all of it"
@@ -97,4 +104,10 @@ def read_entry(text: bytes, *, name: str) -> Entry:
     if entry.name != name:
         message = f"At the address of the arm {name} is one named {entry.name}."
         raise ArmError(message, arm_name=name)
-    return entry
+    if entry.contract_version < CONTRACT_VERSION:
+        message = (
+            f"The arm {name} knows the contract {entry.contract_version}; "
+            f"{CONTRACT_VERSION} is needed."
+        )
+        raise ArmError(message, arm_name=name)
+    return Entry.model_validate(entry.model_dump(exclude={"contract_version"}))

@@ -10,7 +10,7 @@ import getpass
 import os
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 
@@ -93,3 +93,9 @@ def who() -> str:
 def names_engine(variable: str) -> bool:
     """Tell whether the environment names an engine, in the open or by a file."""
     return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))
+
+
+def refuse(message: str) -> NoReturn:
+    """End a command whose words are off, with one line that says why."""
+    typer.echo(f"octollm: {message}", err=True)
+    raise typer.Exit(ExitCode.USAGE)

@@ -1,12 +1,16 @@
-"""What a plan costs and takes as a whole, and whether that fits: P019, P020, N001."""
+"""What a plan costs and takes as a whole, and whether that fits: P019, P020, N001, N002."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 
+from arms.token_counts import estimate_tokens
+from octollm.types import JSONValue
 from planner.candidate import Candidate, Compilation
 from planner.estimates import Estimate
+from planner.plan import reference_path, resolve, step_of
 from planner.rules import steps_in_cycles
 
 
@@ -47,6 +51,25 @@ def warn_of_time(work: Compilation) -> None:
         )
 
 
+def warn_of_tokens(work: Compilation) -> None:
+    """N002: say that models are to read more than the tokens allow.
+
+    What later steps will read of earlier ones is not known yet and counts nothing;
+    the ledger decides when the calls are made.
+    """
+    asking = [step for step in work.steps if step.offer and "model" in step.offer.uses]
+    tokens = sum(
+        estimate_tokens(json.dumps(_known(work, step.input), ensure_ascii=False))
+        for step in asking
+    )
+    if tokens > work.contract.max_tokens:
+        work.note(
+            "N002",
+            f"Models are to read some {tokens} tokens; the budget is "
+            f"{work.contract.max_tokens} tokens.",
+        )
+
+
 def total_cost(work: Compilation) -> Decimal:
     """Return USD, the sum over all steps."""
     costs = (work.estimate(step).cost_usd for step in work.steps)
@@ -73,6 +96,21 @@ def critical_path_s(work: Compilation, time_of: Callable[[Estimate], float]) -> 
             ends[step.step_id] = starts + time_of(work.estimate(step))
             del waiting[step.step_id]
     return round(max(ends.values(), default=0.0), 3)
+
+
+def _known(work: Compilation, value: JSONValue) -> JSONValue:
+    """Return an input with what the goal and the context put into it."""
+    path = reference_path(value)
+    if path is not None:
+        if step_of(path) is not None:
+            return None
+        contract = work.contract
+        return resolve(value, goal=contract.goal, context=contract.context, outputs={})
+    if isinstance(value, dict):
+        return {key: _known(work, member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_known(work, member) for member in value]
+    return value
 
 
 def _ready(waiting: dict[str, Candidate], ends: dict[str, float]) -> list[Candidate]:

@@ -73,6 +73,7 @@ def compile_plan(
     budget.check_budget(work)
     _raise_violations(work.violations)
     budget.warn_of_time(work)
+    budget.warn_of_tokens(work)
     return _plan(work, draft)
 
 

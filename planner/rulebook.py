@@ -216,6 +216,12 @@ NOTES = (
         "The time may not do if every step is as slow as one in ten.",
         "Raise the budget to be sure; the plan runs as it is.",
     ),
+    _entry(
+        "N002",
+        "What models are to read of the goal and the context has more tokens than the "
+        "budget.",
+        "Raise the budget, or give less to read; the task will stop where they run out.",
+    ),
 )
 
 

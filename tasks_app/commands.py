@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from octollm.joining import DataDir, ExitCode, join_with_django
+from octollm.joining import DataDir, ExitCode, join_with_django, refuse
 from tasks_app import repair_commands, run_commands, switch_commands
 from tasks_app.audit_commands import audit
 
@@ -73,14 +73,9 @@ def correct(
     try:
         corrected = correct_charge(charge, cost_usd=Decimal(cost_usd), reason=reason)
     except Charge.DoesNotExist:
-        _refuse("no such charge")
+        refuse("no such charge")
     except InvalidOperation:
-        _refuse("the cost is no number")
+        refuse("the cost is no number")
     except ValueError as error:
-        _refuse(str(error))
+        refuse(str(error))
     typer.echo(f"Booked at {corrected.settled_nano / Decimal(10**9):.9f} USD.")
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"octollm: {message}", err=True)
-    raise typer.Exit(ExitCode.USAGE)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from arms import llm
 from octollm.access.models import Owner
+from octollm.access.owners import require_started
 from octollm.errors import InvalidForkError, UnknownModelError
 from octollm.ids import new_id
 from octollm.types import JSONObject, JSONValue
@@ -104,7 +105,9 @@ def fork_task(
         TaskRejectedError: the reflex blocked the request.
         InvalidPlanError: the plan breaks rules with these changes; nothing is stored.
         IdempotencyMismatchError: the key came before with another request.
+        OwnerStoppedError: an operator has stopped the owner.
     """
+    require_started(owner)
     old = Task.objects.get(pk=task_id, owner=owner)
     if changes.model and changes.model not in llm.known_models():
         known = ", ".join(llm.known_models()) or "none"

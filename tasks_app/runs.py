@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import transaction
 
 from octollm.access.models import Owner
+from octollm.access.owners import require_started
 from octollm.errors import (
     BudgetLoweredError,
     BudgetUsedUpError,
@@ -62,6 +63,7 @@ def raise_budget(task_id: UUID, caps: Caps, *, owner: Owner) -> None:
         IllegalStateError: it is completed or cancelled.
         BudgetLoweredError: a cap would be lower than it is.
         BudgetUsedUpError: the cap that stopped it would not let it go on.
+        OwnerStoppedError: an operator has stopped the owner.
     """
     task = _task(task_id, owner)
     judging = _judging_cost(task)
@@ -86,6 +88,7 @@ def retry_task(task_id: UUID, *, owner: Owner | None = None) -> None:
         IllegalStateError: it has not failed.
         BudgetUsedUpError: its dollars or tokens are used up.
         NoNewPlanError: nothing failed but criteria, and nobody can plan anew.
+        OwnerStoppedError: an operator has stopped the owner.
     """
     task = _task(task_id, owner)
     judging = _judging_cost(task)
@@ -256,6 +259,8 @@ def _plan_anew(turn: Turn, task: Task, findings: Sequence[Finding]) -> None:
 
 # Helpers ---------------------------------------------------------------------------
 def _task(task_id: UUID, owner: Owner | None) -> Task:
+    if owner is not None:
+        require_started(owner)
     tasks = Task.objects.all() if owner is None else Task.objects.filter(owner=owner)
     return tasks.get(pk=task_id)
 

@@ -52,6 +52,33 @@ def django_db_setup(
         teardown_databases(databases, verbosity=0)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which another PostgreSQL is tried."""
+    parser.addoption(
+        "--database-only",
+        action="store_true",
+        help="run the tests that reach a database: no other can tell versions apart",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what reaches no database, if that is wanted."""
+    if config.getoption("--database-only"):
+        reaching = [item for item in items if _reaches_a_database(item)]
+        left_out = [item for item in items if not _reaches_a_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = reaching
+
+
+def _reaches_a_database(item: pytest.Item) -> bool:
+    engines = {"engines", "django_db_setup"}
+    return item.get_closest_marker("django_db") is not None or bool(
+        engines & set(getattr(item, "fixturenames", ()))
+    )
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests measured on the way; none of it is a bound."""
     if figures.seen():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from octollm.access import DEFAULT_OWNER
 from octollm.access.owner_commands import owners
-from octollm.joining import DataDir, ExitCode, join_with_django
+from octollm.joining import DataDir, join_with_django, refuse
 
 if TYPE_CHECKING:  # the models need Django, which a command sets up when it runs
     from octollm.access.models import ApiKey
@@ -50,7 +50,7 @@ def create(
             expires_in=None if expires_days is None else timedelta(days=expires_days),
         )
     except (ValueError, OverflowError) as error:
-        _refuse(str(error))
+        refuse(str(error))
     if as_json:
         typer.echo(json.dumps({"key": token, **_described(key)}))
         return
@@ -86,7 +86,7 @@ def revoke(
 
     found = find_named(key)
     if len(found) != 1:
-        _refuse("several keys begin so; give the id" if found else "no such key")
+        refuse("several keys begin so; give the id" if found else "no such key")
     if revoke_keys([found[0].pk]):
         typer.echo(f"Revoked {found[0]}.")
     else:
@@ -109,8 +109,3 @@ def _described(key: ApiKey) -> dict[str, Any]:
 
 def _moment(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
-
-
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"octollm: {message}", err=True)
-    raise typer.Exit(ExitCode.USAGE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from octollm.joining import DataDir, join_with_django, who
+from octollm.joining import DataDir, join_with_django, refuse, who
 
 if TYPE_CHECKING:  # the models need Django, which a command sets up when it runs
     from octollm.access.models import Owner
@@ -60,9 +60,9 @@ def cap(
     try:
         set_cap(owner, None if monthly_usd == "none" else Decimal(monthly_usd))
     except InvalidOperation:
-        raise typer.BadParameter("give a number, or none") from None
+        refuse("the cap is no number; `none` lifts it")
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        refuse(str(error))
     typer.echo(f"The cap of {owner}: {monthly_usd}")
 
 
@@ -80,11 +80,11 @@ def limit(
     from octollm.access.owners import limit as limit_owner  # needs Django
 
     if running != "none" and not running.isdecimal():
-        raise typer.BadParameter("give a number, or none")
+        refuse("give a number, or none")
     try:
         limit_owner(_named(name), None if running == "none" else int(running))
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        refuse(str(error))
     shown = "any number" if running == "none" else running
     typer.echo(f"Of {name}, {shown} of steps may run at once.")
 
@@ -123,7 +123,7 @@ def _named(name: str) -> Owner:
 
     owner = Owner.objects.filter(name=name).first()
     if owner is None:
-        raise typer.BadParameter("there is no owner of that name")
+        refuse("there is no owner of that name")
     return owner
 
 

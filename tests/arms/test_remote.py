@@ -156,6 +156,14 @@ def test_entry_that_is_none_is_refused(text: bytes):
         read_entry(text, name="remote")
 
 
+def test_arm_that_is_older_than_the_contract_is_not_taken(monkeypatch):
+    monkeypatch.setattr("arms.entries.CONTRACT_VERSION", 3)
+
+    with pytest.raises(ArmError, match="knows the contract 2; 3 is needed"):
+        read_entry(entry(contract_version=2), name="remote")
+    assert read_entry(entry(contract_version=3), name="remote").name == "remote"
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arms.contract import ArmSpec
 from octollm.errors import InvalidPlanError
 from planner.compiler import compile_plan
 from planner.estimates import PRIOR_COUNT, estimate
@@ -122,6 +123,41 @@ def test_a_plan_that_is_usually_in_time_passes_with_a_note(observe: Any) -> None
         "N001: The steps may take 15 s if each is as slow as one in ten; the budget is "
         "14 s.",
     )
+
+
+def writer(**uses: Any) -> ArmSpec:
+    """Return an arm that reads, by a model or without one."""
+    offer = capability("write", {"about": {}, "more": {}}, {"written": {}}, **uses)
+    return ArmSpec(
+        name="writer", version="1", description="Writes.", capabilities=(offer,)
+    )
+
+
+@pytest.mark.parametrize(
+    ("uses", "max_tokens", "is_noted"),
+    [(("model",), 2_000, True), (("model",), 4_000, False), ((), 2_000, False)],
+)
+def test_a_plan_says_when_models_are_to_read_more_than_the_budget(
+    uses: tuple[str, ...], max_tokens: int, is_noted: bool
+) -> None:
+    about = {"about": {"$from": "context.text"}, "more": ["as it is"]}
+    after = {"about": {"$from": "steps.1.written"}}
+    first = step("1", arm="writer", capability="write", input=about)
+    second = step("2", arm="writer", capability="write", input=after, depends_on=["1"])
+    contract = make_contract(
+        context={"text": "It broke. " * 1000}, max_tokens=max_tokens
+    )
+
+    plan = compile_plan(
+        make_draft(first, second),
+        contract=contract,
+        catalogue=[*CATALOGUE, writer(uses=uses)],
+        source="caller",
+    )
+
+    notes = [each for each in plan.repairs if each.startswith("N002: ")]
+    assert bool(notes) is is_noted
+    assert all("some 2" in note or "some 3" in note for note in notes)
 
 
 def test_a_plan_that_is_usually_late_is_refused(observe: Any) -> None:

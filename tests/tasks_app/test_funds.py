@@ -229,10 +229,11 @@ class TestWaiting:
 
 class TestNobodyWaitsForEver:
     def test_steps_that_wait_for_each_other_lend_to_the_one_that_asks_last(self):
-        task = make_planned_task(
+        task = judged_task(
             make_step("a", envelope_nano=4_000_000),
             make_step("b", envelope_nano=4_000_000),
-            max_cost_usd=usd(8_000_000),
+            judge={"envelope_nano": 3_000_000},
+            max_cost_usd=usd(11_000_000),
         )
         first, second = meters(task, "a", "b")
         with pytest.raises(BudgetBusyError):
@@ -240,7 +241,8 @@ class TestNobodyWaitsForEver:
 
         second.reserve(call())
 
-        assert books(task) == sums(task) == (0, 8_000_000, 0, 1500)
+        assert books(task) == sums(task) == (0, 11_000_000, 0, 1500)
+        assert Step.objects.get(task=task, kind="judge").envelope_nano == 3_000_000
         assert held_event(task)["lent_by"] == ["a"]
         assert Step.objects.get(task=task, step_id="a").envelope_nano == 1_000_000
 

@@ -18,7 +18,7 @@ from octollm.access.models import Owner
 from octollm.errors import OwnerStoppedError
 from octollm.resilience import switches
 from octollm.resilience.models import Slot
-from tasks_app import actors, order, reaper, services
+from tasks_app import actors, forks, order, reaper, runs, services
 from tasks_app.actors import look
 from tasks_app.claims import claim_next, count_ready, has_ready
 from tasks_app.finish import close_cancelled
@@ -226,6 +226,23 @@ class TestStops:
 
         with pytest.raises(OwnerStoppedError):
             services.submit_task(owner, submission)
+
+    def test_task_of_a_stopped_owner_is_neither_retried_nor_raised_nor_forked(self):
+        task = make_task()
+        with task_turn(task.pk) as turn:
+            turn.close(Task.Status.FAILED, result={})
+        owners.stop(task.owner, by="ada")
+        task.owner.refresh_from_db()
+
+        with pytest.raises(OwnerStoppedError):
+            runs.retry_task(task.pk, owner=task.owner)
+        with pytest.raises(OwnerStoppedError):
+            runs.raise_budget(task.pk, runs.Caps(max_tokens=20_000), owner=task.owner)
+        with pytest.raises(OwnerStoppedError):
+            forks.fork_task(task.owner, task.pk, forks.Changes(), key=None)
+
+        assert Task.objects.get(pk=task.pk).status == "failed"
+        assert Task.objects.count() == 1
 
     def test_nothing_is_claimed_during_maintenance(self):
         make_task()
