@@ -45,7 +45,7 @@ test: setup-dev ## run the tests on private embedded engines
 
 PG_BIN ?= /usr/lib/postgresql/15/bin
 test-postgres: setup-dev ## run the tests that reach a database on the PostgreSQL in PG_BIN, but those of the embedded one
-	.ci/postgres $(PG_BIN) $(BIN)/python -m pytest --database-only --ignore-glob='*/test_embedded*' --ignore-glob='*/test_up_killed.py' $(ARGS)
+	.ci/postgres $(PG_BIN) $(BIN)/python -m pytest --database-only --ignore-glob='*/test_embedded*' --ignore-glob='*/test_up_killed.py' --ignore-glob='*/test_chaos.py' $(ARGS)
 
 test-live: setup-dev ## run the tests that ask the real model named by OCTOLLM_LLM_BASE_URL and OCTOLLM_LLM_MODEL
 	OCTOLLM_TEST_LIVE=1 $(BIN)/python -m pytest -m live tests/live $(ARGS)
