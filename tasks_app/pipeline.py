@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from arms import boundary
 from arms.contract import ArmReply, ArmRequest, ArmServices, StepBudget
@@ -26,6 +27,7 @@ from octollm.errors import (
     BudgetBusyError,
     BudgetExceededError,
     CallCancelledError,
+    DatabaseUnavailableError,
     DeadlineExceededError,
     InvalidPlanError,
     ModelUnavailableError,
@@ -87,6 +89,11 @@ def _run_stage(claim: Claim, stop: StopToken) -> Hints:
         raise
     except OctoLLMError as error:
         return _settle_error(claim, error)
+    except (InterfaceError, OperationalError):
+        # It counts: a statement that ends its backend each time must not go on so.
+        logger.warning("a step lost its database", exc_info=True)
+        away = DatabaseUnavailableError("The database was away while the step ran.")
+        return _record_failure(claim, away, is_transient=True)
     except Exception:
         # A bug in one step must not end the loop that runs the others.
         logger.exception("a step failed unexpectedly")

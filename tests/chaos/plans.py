@@ -247,9 +247,13 @@ def _budget(oddity: str) -> dict[str, Any]:
 def _ends(oddity: str, *, by_model: bool) -> frozenset[str]:
     """Return the ends that are right for a task.
 
-    Any step may lose its worker in each attempt, or find its arm away.
+    Any step may lose its worker in each attempt, or find its arm or the database away.
     """
-    ends = {"failed: worker_lost", "failed: arm_unavailable"}
+    ends = {
+        "failed: worker_lost",
+        "failed: arm_unavailable",
+        "failed: database_unavailable",
+    }
     if oddity not in ("failing", "crashing", "hanging", "deadly", "rejected"):
         ends.add(Task.Status.COMPLETED)
     ends |= {

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 
 from octollm.errors import BudgetBusyError, ModelUnavailableError
 from octollm.resilience.deadline import StopToken
@@ -225,6 +226,26 @@ class TestFailures:
         assert (ended.status, ended.error["code"]) == ("failed", "internal_error")
         assert ended.error["message"] == "Something went wrong here; the logs say what."
         assert "a step failed unexpectedly" in caplog.text
+
+    @pytest.mark.parametrize("away", [OperationalError, InterfaceError])
+    def test_database_that_is_away_is_named_as_what_failed(
+        self, monkeypatch, settings, away
+    ):
+        settings.OCTOLLM_MAX_ATTEMPTS = 2
+
+        def cut_off(claim: Claim, stop: StopToken) -> Hints:
+            raise away("the connection is lost")
+
+        monkeypatch.setattr(pipeline, "work", cut_off)
+        task = make_planned_task(make_step("a"))
+        claim = claim_of(task, "a")
+        run_step(claim)
+        again = step_of(task, "a")
+        run_step(claim_of(task, "a"))
+
+        assert (again.status, again.request_id) == ("ready", claim.request_id)
+        ended: Any = Task.objects.get(pk=task.pk)
+        assert (ended.status, ended.error["code"]) == ("failed", "database_unavailable")
 
     def test_budget_that_others_hold_makes_the_step_wait_uncounted(self, monkeypatch):
         def busy(claim: Claim, stop: StopToken) -> Hints:
