@@ -27,9 +27,10 @@ from tests.fakes import Answer, FakeModel, completion
 from tests.leaks import watch
 from tests.waiting import wait_until
 
-# Short enough that a killed worker is noticed within a second or two.
+# Short enough that a killed worker is noticed within some seconds, and long enough that
+# a busy machine does not make a living one look dead.
 SHORT_TIMES = {
-    "OCTOLLM_LEASE_S": "2",
+    "OCTOLLM_LEASE_S": "4",
     "OCTOLLM_LEASE_RENEW_S": "0.5",
     "OCTOLLM_REAPER_INTERVAL_S": "0.3",
     "OCTOLLM_LEADER_TTL_S": "1",

@@ -92,7 +92,7 @@ def test_second_signal_makes_a_worker_give_back_at_once(
 def test_worker_that_froze_is_noticed_and_its_late_record_refused(
     system: System, model: FakeModel, model_settings: dict[str, str]
 ):
-    frozen = gate_step("b", "a", capability="freeze", seconds=6)
+    frozen = gate_step("b", "a", capability="freeze", seconds=8)
     model.will(planned(gate_step("a"), frozen, gate_step("c", "b")))
     settings = {"OCTOLLM_RETRY_MIN_S": "0.05"}
     system.start_worker(**model_settings, **settings)

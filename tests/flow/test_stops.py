@@ -109,7 +109,8 @@ def test_kill_switch_closes_a_hanging_model_call_and_nothing_more_is_spent(
         lambda: not Charge.objects.filter(task_id=task_id, state="held").exists()
     )
 
-    assert "1 steps were given back. 0 steps run." in told
+    # Given back by the command or, if that is sooner, by the reaper.
+    assert "0 steps run." in told
     assert took_s < 2.5
     step = Step.objects.get(task_id=task_id)
     assert (step.status, step.attempt_count) == ("ready", 0)
@@ -142,7 +143,7 @@ def test_one_owner_is_stopped_now_and_others_go_on(system: System, gate: Gate):
     other = Owner.objects.create(name=f"other-{owner.pk}")
     fill(other, 1, plan=PLAN)
 
-    assert "1 steps were given back." in told
+    assert f"{owner.name} is stopped." in told
     assert (refused.status_code, refused.json()["code"]) == (403, "owner_stopped")
     assert system.client.get(f"/tasks/{task_id}").status_code == 200
     wait_until(lambda: Task.objects.filter(owner=other, status="completed").exists())
