@@ -211,7 +211,7 @@ class ProblemFormatter(ExceptionFormatter):
         if isinstance(self.original_exc, InvalidPlanError):
             document["violations"] = list(self.original_exc.violations)
         if isinstance(self.original_exc, OwnerBudgetExceededError):
-            document["month"] = f"{self.original_exc.month:%Y-%m}"
+            document["month"] = self.original_exc.month
             document["left_usd"] = f"{self.original_exc.left_usd:.9f}"
         return document
 

@@ -54,7 +54,6 @@ OctoLLMError
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from typing import ClassVar
 
@@ -207,26 +206,19 @@ class OwnerBudgetExceededError(RequestError):
     the month or the cap is another.
 
     Attributes:
-        needed_usd: what was to be reserved.
-        left_usd: what may still be.
-        cap_usd: the cap.
-        month: its first day, UTC.
+        left_usd: what tasks may still reserve of it.
+        month: which month, such as 2026-11 (UTC).
     """
 
     code = "owner_budget_exceeded"
     http_status = 402
 
     def __init__(
-        self, *, needed_usd: Decimal, left_usd: Decimal, cap_usd: Decimal, month: date
+        self, message: str = "", *, left_usd: Decimal = Decimal(0), month: str = ""
     ) -> None:
         """Say what is left."""
-        super().__init__(
-            f"This would reserve {needed_usd:.6f} USD; of the owner's cap of "
-            f"{cap_usd:.6f} USD for {month:%Y-%m}, {left_usd:.6f} are left."
-        )
-        self.needed_usd = needed_usd
+        super().__init__(message)
         self.left_usd = left_usd
-        self.cap_usd = cap_usd
         self.month = month
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
-from django.db.models import QuerySet
+from django.db.models import Case, Exists, QuerySet, TextField, Value, When
 
 from arms.contract import CallPrice
 from octollm import metrics
@@ -125,20 +125,24 @@ def _write(charge: Charge, state: Charge.State, figures: Figures) -> None:
         note_price(charge, figures.price)
     if figures.latency_s is not None:
         charge.latency_s = figures.latency_s
-    if figures.reply is not None and not _is_answered(charge):
-        charge.reply = figures.reply
+    if figures.reply is not None:
+        charge.reply = _unless_answered(charge, figures.reply)
     charge.save(force_update=True, update_fields=_BOOKED)
 
 
-def _is_answered(charge: Charge) -> bool:
-    """Tell whether this call of the step has an answer on record already.
+def _unless_answered(charge: Charge, reply: str) -> Case:
+    """Return the reply to keep: none where this call of the step has one already.
 
     A call that was taken for lost is asked again; both answers may come then.
     """
     same = Charge.objects.filter(
         step_id=charge.step_id, request_hash=charge.request_hash, nth=charge.nth
     )
-    return charge.nth is not None and same.filter(reply__isnull=False).exists()
+    return Case(
+        When(Exists(same.filter(reply__isnull=False)), then=Value(None)),
+        default=Value(reply),
+        output_field=TextField(),
+    )
 
 
 def _name_overrun(turn: Turn, charge: Charge) -> None:

@@ -128,11 +128,13 @@ def standing_of(task: Task) -> Standing | None:
 def _refuse(task: Task, nano: int) -> NoReturn:
     standing = standing_of(task)
     assert standing is not None  # noqa: S101  # its row was made at the latest now
+    left_usd = standing.left_usd or Decimal(0)
+    month = f"{standing.month:%Y-%m}"
     raise OwnerBudgetExceededError(
-        needed_usd=to_usd(nano),
-        left_usd=standing.left_usd or Decimal(0),
-        cap_usd=standing.cap_usd or Decimal(0),
-        month=standing.month,
+        f"This would reserve {to_usd(nano):.6f} USD; of the owner's cap of "
+        f"{standing.cap_usd or 0:.6f} USD for {month}, {left_usd:.6f} are left.",
+        left_usd=left_usd,
+        month=month,
     )
 
 

@@ -17,13 +17,19 @@ from tasks_app.amounts import Amount, to_usd
 from tasks_app.models import Step, Task
 from tasks_app.turn import Turn
 
-# What the judge keeps, and whether anybody may give something back: who holds a
-# charge, and who works, or is about to, and was not refused himself.
+# What the judge keeps, and whether anybody may give back what is lacking: a call
+# under way, or a step that works, or is about to, and was not refused itself.
 _OTHERS = """
 SELECT COALESCE(sum(envelope_nano) FILTER (WHERE kind = 'judge'), 0),
        COALESCE(sum(envelope_tokens) FILTER (WHERE kind = 'judge'), 0),
-       COALESCE(bool_or(status <> 'waiting' AND id <> ALL(%(waiters)s)), false)
-       OR EXISTS (SELECT 1 FROM charges WHERE task_id = %(task)s AND state = 'held')
+       COALESCE(bool_or(
+           status <> 'waiting' AND id <> ALL(%(waiters)s)
+           AND (%(lacks_nano)s AND envelope_nano > 0
+                OR %(lacks_tokens)s AND envelope_tokens > 0)), false)
+       OR EXISTS (
+           SELECT 1 FROM charges WHERE task_id = %(task)s AND state = 'held'
+           AND (%(lacks_nano)s AND held_nano > 0
+                OR %(lacks_tokens)s AND held_tokens > 0))
 FROM steps
 WHERE task_id = %(task)s AND id <> %(step)s
   AND status IN ('waiting', 'ready', 'running')
@@ -75,7 +81,7 @@ def _lacking(task: Task, top_up: Amount) -> Amount:
 
 def _borrow(turn: Turn, step: Step, need: Amount, lacking: Amount) -> tuple[str, ...]:
     """Take what is lacking from the envelopes of idle steps; return their ids."""
-    kept, is_awaited = _others(turn, step)
+    kept, is_awaited = _others(turn, step, lacking)
     _require_possible(turn.task, need, lacking, kept=kept)
     if is_awaited:
         _note_waiter(turn, step, waits=True)
@@ -96,12 +102,14 @@ def _borrow(turn: Turn, step: Step, need: Amount, lacking: Amount) -> tuple[str,
     return tuple(lenders)
 
 
-def _others(turn: Turn, step: Step) -> tuple[Amount, bool]:
-    """Return what the judge keeps, and whether anybody may give something back."""
+def _others(turn: Turn, step: Step, lacking: Amount) -> tuple[Amount, bool]:
+    """Return what the judge keeps, and whether anybody may give back what is lacking."""
     values: dict[str, Any] = {
         "task": turn.task.pk,
         "step": step.pk,
         "waiters": turn.task.budget_waiters,
+        "lacks_nano": lacking.nano > 0,
+        "lacks_tokens": lacking.tokens > 0,
     }
     with connection.cursor() as cursor:
         cursor.execute(_OTHERS, values)

@@ -58,14 +58,17 @@ SET finished_at = excluded.finished_at, task_id = excluded.task_id
 WHERE (retention_cursors.finished_at, retention_cursors.task_id)
     < (excluded.finished_at, excluded.task_id)
 """
+# Materialized: as a plain subquery it may be run once per row, each time with another
+# limit's worth of rows.
 _OLD_ROWS = """
-DELETE FROM {table} WHERE {id} IN (
+WITH batch AS MATERIALIZED (
     SELECT old.{id} FROM {table} old
     WHERE old.{moment} < %(before)s AND NOT EXISTS (
         SELECT 1 FROM tasks
         WHERE tasks.id = old.scope_id AND tasks.finished_at IS NULL)
     ORDER BY old.{moment} LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED
 )
+DELETE FROM {table} USING batch WHERE {table}.{id} = batch.{id}
 """
 
 # A result, and every place where the same texts stand again.

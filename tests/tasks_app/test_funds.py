@@ -246,6 +246,19 @@ class TestNobodyWaitsForEver:
         assert held_event(task)["lent_by"] == ["a"]
         assert Step.objects.get(task=task, step_id="a").envelope_nano == 1_000_000
 
+    def test_a_step_at_work_that_holds_nothing_is_not_waited_for(self):
+        task = make_planned_task(
+            make_step("a"),
+            make_step("b"),
+            make_step("c", depends_on=("a",), envelope_nano=CALL),
+            max_cost_usd=usd(CALL),
+        )
+        first, _ = meters(task, "a", "b")
+
+        first.reserve(call())
+
+        assert held_event(task)["lent_by"] == ["c"]
+
     def test_a_step_that_depends_on_it_lends_at_once(self):
         task = make_planned_task(
             make_step("a"),
