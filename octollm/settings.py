@@ -145,6 +145,13 @@ DATABASES = {
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault(
     "options", "-c idle_in_transaction_session_timeout=30s"
 )
+# Planning costs PostgreSQL more than running these statements: each connection has one
+# planned once when it is met again.
+_prepare_after = env.int("OCTOLLM_DATABASE_PREPARE_AFTER", 3)
+DATABASES["default"]["OPTIONS"] |= {
+    "server_side_binding": _prepare_after > 0,
+    "prepare_threshold": _prepare_after or None,
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis or Valkey and the queue --------------------------------------------------
