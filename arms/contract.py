@@ -7,7 +7,7 @@ is untrusted and validated here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -125,6 +125,10 @@ class ArmSpec:
         is_repeatable: whether running the same request twice does no harm.
         has_store: whether a repeated request id is answered from what was done under
             it; an arm in process has the table of executions.
+        shares_store: whether each instance of it answers for all others, too.
+        concurrency: how many steps each instance takes at once; no limit without.
+        grants: names of tools, commands and hosts that its steps may ask for, by kind.
+        fallback: the arm that may do its steps while no instance of it can be had.
         synonyms: other names that plans use for it.
         queue: which workers may run it, ``default`` or ``sandbox``.
     """
@@ -136,6 +140,10 @@ class ArmSpec:
     sees: frozenset[str] = frozenset()
     is_repeatable: bool = False
     has_store: bool = True
+    shares_store: bool = True
+    concurrency: int | None = None
+    grants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fallback: str = ""
     synonyms: tuple[str, ...] = ()
     queue: str = "default"
 

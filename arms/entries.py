@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+)
 
 from arms.contract import CONTRACT_VERSION, ArmSpec, Capability
+from arms.registry_models import MAX_CONCURRENCY
 from octollm.errors import ArmError
-from octollm.types import JSONObject
+from octollm.types import JSONObject, JSONValue
 
 MAX_CAPABILITIES = 100
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 
 _Name = Annotated[str, Field(pattern=NAME)]
+_Grant = Annotated[str, Field(min_length=1, max_length=300)]
+GrantKind = Literal["tools", "commands", "hosts"]
 _Text = Annotated[str, Field(max_length=2_000)]
 
 
@@ -60,8 +71,17 @@ class Entry(BaseModel):
     is_repeatable: bool = False
     # Who does not speak of a store has none.
     has_store: bool = False
+    shares_store: bool = False
+    concurrency: int | None = Field(default=None, ge=1, le=MAX_CONCURRENCY)
+    grants: dict[GrantKind, tuple[_Grant, ...]] = Field(default_factory=dict)
+    fallback: str = Field(default="", pattern=f"^$|{NAME}")
     synonyms: tuple[_Name, ...] = ()
     queue: str = Field(default="default", pattern="^(default|sandbox)$")
+
+    @field_serializer("sees")
+    def _in_order(self, types: frozenset[str]) -> list[str]:
+        # So that the same entry is the same text.
+        return sorted(types)
 
     def to_spec(self, *, may_see: Iterable[str]) -> ArmSpec:
         """Return the catalogue's value; the arm sees what it wants and we allow."""
@@ -83,7 +103,7 @@ class _Announced(Entry):
 
 _SAME = (
     *("name", "version", "description", "is_repeatable", "has_store"),
-    *("synonyms", "queue"),
+    *("shares_store", "concurrency", "grants", "fallback", "synonyms", "queue"),
 )
 
 
@@ -111,3 +131,24 @@ def read_entry(text: bytes, *, name: str) -> Entry:
         )
         raise ArmError(message, arm_name=name)
     return Entry.model_validate(entry.model_dump(exclude={"contract_version"}))
+
+
+def describe(spec: ArmSpec) -> JSONObject:
+    """Return a catalogue entry as JSON, without its name."""
+    return {
+        "version": spec.version,
+        "description": spec.description,
+        "capabilities": [
+            asdict(capability) | {"cost_usd": str(capability.cost_usd)}
+            for capability in spec.capabilities
+        ],
+        "sees": list[JSONValue](sorted(spec.sees)),
+        "is_repeatable": spec.is_repeatable,
+        "has_store": spec.has_store,
+        "synonyms": list[JSONValue](spec.synonyms),
+        "shares_store": spec.shares_store,
+        "concurrency": spec.concurrency,
+        "grants": {kind: list[JSONValue](names) for kind, names in spec.grants.items()},
+        "fallback": spec.fallback,
+        "queue": spec.queue,
+    }

@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 
-from django.db.models.functions import Now
-
-from arms.contract import ArmSpec, Health
+from arms.contract import Health
 from arms.registry import get_arm, local_catalogue
-from arms.registry_models import ArmInstance, RegisteredArm
-from octollm.types import JSONObject, JSONValue
+from arms.registry_models import ArmInstance
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +31,6 @@ def check(name: str) -> tuple[Health, datetime]:
         return health, now
 
 
-def register_arms() -> None:
-    """Write the arms of this process to the registry's tables."""
-    for spec in local_catalogue():
-        RegisteredArm.objects.update_or_create(
-            name=spec.name, defaults={**describe(spec), "updated_at": Now()}
-        )
-        ArmInstance.objects.get_or_create(arm_id=spec.name)
-
-
 def check_arms() -> None:
     """Check every in-process arm and keep the outcome in its row."""
     for spec in local_catalogue():
@@ -54,23 +41,6 @@ def check_arms() -> None:
             detail=health.detail,
             checked_at=checked_at,
         )
-
-
-def describe(spec: ArmSpec) -> JSONObject:
-    """Return a catalogue entry as JSON, without its name."""
-    return {
-        "version": spec.version,
-        "description": spec.description,
-        "capabilities": [
-            asdict(capability) | {"cost_usd": str(capability.cost_usd)}
-            for capability in spec.capabilities
-        ],
-        "sees": list[JSONValue](sorted(spec.sees)),
-        "is_repeatable": spec.is_repeatable,
-        "has_store": spec.has_store,
-        "synonyms": list[JSONValue](spec.synonyms),
-        "queue": spec.queue,
-    }
 
 
 def _self_check(name: str) -> Health:

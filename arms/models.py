@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from arms.knowledge.models import Chunk, Document
-from arms.registry_models import ArmInstance, Execution, RegisteredArm
+from arms.registry_models import ArmInstance, Execution, HealthCheck, RegisteredArm
 
-__all__ = ["ArmInstance", "Chunk", "Document", "Execution", "RegisteredArm"]
+__all__ = [
+    "ArmInstance",
+    "Chunk",
+    "Document",
+    "Execution",
+    "HealthCheck",
+    "RegisteredArm",
+]

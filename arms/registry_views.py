@@ -13,7 +13,8 @@ from rest_framework.views import APIView
 
 from arms import health
 from arms.contract import ANSWERED_FROM_STORE, AT_LEAST_ONCE, ArmSpec
-from arms.registry import IN_PROCESS, catalogue, location_of
+from arms.entries import describe
+from arms.registry import catalogue, instances_of
 from arms.registry_models import ArmInstance
 from octollm.serializers import query_of
 from octollm.views import OpenView
@@ -117,8 +118,8 @@ def _spec(name: str) -> ArmSpec:
 
 def _present(spec: ArmSpec) -> dict[str, Any]:
     found, checked_at = health.check(spec.name)
-    described = health.describe(spec)
-    is_here = location_of(spec.name) == IN_PROCESS
+    described = describe(spec)
+    is_here = any(each.is_here for each in instances_of(spec.name))
     return {
         "name": spec.name,
         "version": spec.version,

@@ -18,7 +18,8 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
-from arms import health, llm, remote
+from arms import health, llm, probing, registration
+from arms.registry import local_catalogue
 from octollm import metrics
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
@@ -63,7 +64,7 @@ class ThisWorker:
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
         if settings.OCTOLLM_REMOTE_ARMS:
-            self._every(remote.LOOK_S, remote.refresh)
+            self._every(probing.INTERVAL_S, probing.tick)
 
     def heed_signals(self) -> None:
         """Stop claiming at the first SIGTERM, give back what runs at the second.
@@ -135,7 +136,7 @@ class ThisWorker:
         # Compiles the rules, loads libraries: the first step would wait for it.
         screening.is_ready()
         llm.load_client()
-        health.register_arms()
+        registration.write_local(local_catalogue())
         Worker.objects.create(
             id=self.id,
             hostname=self.hostname,

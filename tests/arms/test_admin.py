@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from arms import health
+from arms import health, registration, registry
 from arms.knowledge import documents
 from arms.knowledge.models import Chunk, Document
 from arms.registry_models import ArmInstance, Execution
@@ -92,7 +92,7 @@ def test_deleting_a_document_takes_its_passages_along(
 
 
 def test_arms_are_listed_with_their_health(operator: Client) -> None:
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
     health.check_arms()
 
     content = operator.get(reverse("admin:arms_registeredarm_changelist")).content
@@ -103,7 +103,7 @@ def test_arms_are_listed_with_their_health(operator: Client) -> None:
 
 
 def test_instances_are_listed_and_shown(operator: Client) -> None:
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
     instance = ArmInstance.objects.get(arm_id="judge")
     page = reverse("admin:arms_arminstance_change", args=[instance.pk])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError
 
-from arms import health, registry
+from arms import registration, registry
 from arms.registry_models import ArmInstance
 
 State = ArmInstance.State
@@ -17,13 +17,13 @@ State = ArmInstance.State
 
 @pytest.fixture(autouse=True)
 def _nothing_known_before() -> Iterator[None]:
-    registry.forget_away()
+    registry.forget()
     yield
-    registry.forget_away()
+    registry.forget()
 
 
 def place(state: str, *, location: str = "in-process", age_s: float = 0.0) -> None:
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
     ArmInstance.objects.update_or_create(
         arm_id="analyst",
         location=location,
@@ -44,7 +44,7 @@ def test_an_arm_that_is_down_is_away_with_its_reason() -> None:
 
 @pytest.mark.django_db
 def test_arms_of_which_nothing_is_known_are_not_away() -> None:
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
 
     assert registry.away() == {}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from rest_framework.test import APIClient
 
-from arms import health
+from arms import health, registration, registry
 from arms.contract import Health
 from octollm.access.keys import create_key
 from tests.gate import GateArm
@@ -68,7 +68,7 @@ def test_broken_self_check_breaks_no_page(client, monkeypatch):
 
 
 def test_instances_show_what_workers_found(client):
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
     health.check_arms()
 
     (instance,) = client.get("/arms/gate").json()["instances"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from arms import checks, health, registry, remote
+from arms import checks, health, probing, registry
 from arms.entries import read_entry
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.access.keys import create_key
@@ -25,10 +25,9 @@ ENTRY = Ways().entry()
 @pytest.fixture(autouse=True)
 def _nothing_known_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(health, "_checked", {})
-    monkeypatch.setattr(remote, "_last_failure", {})
-    remote.forget()
+    registry.forget()
     yield
-    remote.forget()
+    registry.forget()
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def server(tmp_path: Path) -> Iterator[ArmServer]:
 def known(server: ArmServer, settings: Any) -> ArmServer:
     """Return an arm whose entry has been fetched."""
     name_in_settings(settings, server.url)
-    remote.refresh()
+    probing.tick()
     return server
 
 
@@ -64,7 +63,7 @@ def test_fetched_arm_is_in_the_catalogue_by_name(known: ArmServer):
 def test_arm_that_nobody_has_reached_is_said_to_be_unreached(settings: Any):
     name_in_settings(settings, "http://127.0.0.1:9")
 
-    remote.refresh()
+    probing.tick()
 
     assert "remote" not in [spec.name for spec in registry.catalogue()]
     with pytest.raises(ArmUnavailableError, match="not been reached"):
@@ -75,9 +74,9 @@ def test_arm_that_is_away_stays_in_the_catalogue_and_keeps_nobody_waiting(
     known: ArmServer,
 ):
     known.__exit__()
-    remote.forget()
+    registry.forget()
     ArmInstance.objects.update(checked_at=None)
-    remote.refresh()
+    probing.tick()
 
     began = time.monotonic()
     names = [spec.name for spec in registry.catalogue()]
@@ -98,7 +97,7 @@ def test_arm_that_moved_is_not_taken_for_the_one_before(
     known: ArmServer, settings: Any
 ):
     name_in_settings(settings, "http://127.0.0.1:9")
-    remote.forget()
+    registry.forget()
 
     assert registry.location_of("remote") == ""
 
@@ -106,11 +105,11 @@ def test_arm_that_moved_is_not_taken_for_the_one_before(
 def test_entry_is_fetched_again_only_when_it_is_old(known: ArmServer):
     before = RegisteredArm.objects.get(pk="remote").updated_at
 
-    remote.refresh()
+    probing.tick()
     assert RegisteredArm.objects.get(pk="remote").updated_at == before
 
     ArmInstance.objects.update(checked_at=None)
-    remote.refresh()
+    probing.tick()
     assert RegisteredArm.objects.get(pk="remote").updated_at > before
 
 
@@ -120,7 +119,7 @@ def test_arm_sees_what_it_asks_for_as_far_as_the_operator_allows(
     assert registry.get_arm("remote").spec.sees == frozenset()
 
     name_in_settings(settings, known.url, sees=["EMAIL", "IBAN"])
-    remote.forget()
+    registry.forget()
 
     assert registry.get_arm("remote").spec.sees == {"EMAIL"}
 

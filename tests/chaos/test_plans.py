@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from arms import remote
+from arms import probing, registry
 from tasks_app.models import Task
 from tasks_app.planning import compile_given
 from tests.arm_server import ArmServer, Ways
@@ -51,10 +51,10 @@ def _arms_elsewhere(tmp_path: Path, settings: Any, db: None) -> Iterator[None]:
         settings.OCTOLLM_REMOTE_ARMS = [
             {"name": server.ways.name, "url": server.url} for server in servers
         ]
-        remote.forget()
-        remote.refresh()
+        registry.forget()
+        probing.tick()
         yield
-    remote.forget()
+    registry.forget()
 
 
 @pytest.mark.usefixtures("_arms_elsewhere")

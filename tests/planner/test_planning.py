@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arms import health, registry
+from arms import registration, registry
 from arms.registry_models import ArmInstance
 from octollm.errors import InvalidPlanError, NeedsModelError
 from planner.plan import Plan
@@ -33,15 +33,15 @@ def model(settings: Any, db: None) -> Iterator[FakeModel]:
 
 @pytest.fixture
 def the_analyst_is_away(db: None) -> Iterator[None]:
-    health.register_arms()
+    registration.write_local(registry.local_catalogue())
     ArmInstance.objects.filter(arm_id="analyst").update(
         state=ArmInstance.State.DOWN,
         detail="no lexicon",
         checked_at=datetime.now(UTC),
     )
-    registry.forget_away()
+    registry.forget()
     yield
-    registry.forget_away()
+    registry.forget()
 
 
 def planned(goal: str, **contract: Any) -> Plan:

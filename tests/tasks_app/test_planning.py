@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db.models.functions import Now
 
-from arms import health, registry
+from arms import registration, registry
 from arms.registry_models import ArmInstance
 from octollm.errors import InvalidPlanError, UnpricedModelError
 from planner.plan import Plan, PlannedStep
@@ -156,9 +156,9 @@ class TestMoney:
 @pytest.fixture
 def _arms_as_they_are():
     """Look anew at which arms are away, here and in the next test."""
-    registry.forget_away()
+    registry.forget()
     yield
-    registry.forget_away()
+    registry.forget()
 
 
 @pytest.mark.django_db
@@ -174,11 +174,11 @@ class TestTexts:
         assert contract.grants is None
 
     def test_callers_plan_may_not_use_an_arm_that_is_away(self):
-        health.register_arms()
+        registration.write_local(registry.local_catalogue())
         ArmInstance.objects.filter(arm_id="gate").update(
             state="down", detail="broken", checked_at=Now()
         )
-        registry.forget_away()
+        registry.forget()
         step = {"step_id": "a", "arm": "gate", "capability": "echo"}
 
         with pytest.raises(InvalidPlanError, match="P021"):
