@@ -56,8 +56,8 @@ WITH mine AS (
     UPDATE attempts SET
         outcome = %(outcome)s,
         finished_at = clock_timestamp(),
-        instance = %(instance)s,
-        reason = %(reason)s,
+        instance = COALESCE(NULLIF(%(instance)s, ''), attempts.instance),
+        reason = COALESCE(NULLIF(%(reason)s, ''), attempts.reason),
         error_code = %(error_code)s,
         error_message = %(error_message)s,
         log = %(log)s

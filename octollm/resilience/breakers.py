@@ -127,6 +127,12 @@ def ask(name: str) -> Permit:
     return _probe(name)
 
 
+def wait_s(name: str) -> float:
+    """Return the seconds until ``name`` may be asked, 0.0 if now; claims no probe."""
+    row = _cache.row(name)
+    return row.wait_s() if row else 0.0
+
+
 def succeeded(name: str) -> None:
     """Tell that a call went well; writes only if there is something to change."""
     row = _cache.row(name)
