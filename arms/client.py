@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.wire import Answer, Body, Place, exchange, never
 from octollm.errors import (
+    ArmAwayError,
     ArmError,
     ArmInputError,
     ArmUnavailableError,
@@ -72,6 +73,7 @@ class RemoteArm:
 
         Raises:
             ArmInputError: the arm refuses the request; a retry does not help.
+            ArmAwayError: it was found down while it was at work.
             ArmUnavailableError: it cannot be had now; says whether it has begun.
             ArmOutputTooLargeError: it sends more than a step may keep.
             ArmError: it broke the contract, or says that it failed for good.
@@ -85,6 +87,9 @@ class RemoteArm:
                 return known
         try:
             return self._send(request, stop)
+        except ArmAwayError:
+            # It was found down: its store is asked when it is back.
+            raise
         except ArmUnavailableError as error:
             if error.is_unstarted or not has_store:
                 raise

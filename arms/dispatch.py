@@ -125,8 +125,9 @@ class _Dispatch:
 
     def run(self) -> boundary.ScreenedReply:
         while True:
-            instance = self._enter()
+            instance, route = self._enter()
             try:
+                self._begin(instance, route)
                 return self._call(instance)
             except ArmUnavailableError as error:
                 is_next = error.is_unstarted and self._invocation.is_new
@@ -137,15 +138,22 @@ class _Dispatch:
                 self._free(instance)
 
     # Where it may go ------------------------------------------------------------------
-    def _enter(self) -> Instance:
+    def _enter(self) -> tuple[Instance, Route]:
         """Choose until an instance lets us in: its breaker, and one of its places."""
         while True:
             instance, route = self._choose()
-            if not self._is_let_in(instance):
-                continue
+            if self._is_let_in(instance):
+                return instance, route
+
+    def _begin(self, instance: Instance, route: Route) -> None:
+        """Make sure that the request may be sent, and tell where it goes."""
+        try:
             self._may_send()
             self._invocation.note(route)
-            return instance
+        except OctoLLMError:
+            if not instance.is_here:
+                breakers.hand_back(breaker_of(instance))
+            raise
 
     def _choose(self) -> tuple[Instance, Route]:
         instances = {each.id: each for each in self._open()}
@@ -168,7 +176,7 @@ class _Dispatch:
         """Yield the instances that can be asked now."""
         for each in self._eligible():
             is_out = each.id in self._tried or each.id in self._full
-            if not is_out and (each.is_here or not breakers.wait_s(_breaker(each))):
+            if not is_out and (each.is_here or not breakers.wait_s(breaker_of(each))):
                 yield each
 
     def _eligible(self) -> Iterator[Instance]:
@@ -181,7 +189,7 @@ class _Dispatch:
                 yield from (each,) if each.answers else ()
 
     def _is_let_in(self, instance: Instance) -> bool:
-        if not instance.is_here and not breakers.ask(_breaker(instance)).is_allowed:
+        if not instance.is_here and not breakers.ask(breaker_of(instance)).is_allowed:
             self._tried.add(instance.id)
             return False
         if instance.places is None:
@@ -191,7 +199,7 @@ class _Dispatch:
             return True
         self._full.add(instance.id)
         if not instance.is_here:
-            breakers.hand_back(_breaker(instance))
+            breakers.hand_back(breaker_of(instance))
         return False
 
     def _may_send(self) -> None:
@@ -225,7 +233,7 @@ class _Dispatch:
                 message, arm_name=arm, wait_s=BUSY_S, is_unstarted=is_unstarted
             )
         waits = [
-            breakers.wait_s(_breaker(e)) for e in self._eligible() if not e.is_here
+            breakers.wait_s(breaker_of(e)) for e in self._eligible() if not e.is_here
         ]
         if self._stays:
             where = self._invocation.pinned
@@ -255,6 +263,14 @@ class _Dispatch:
             )
         took_s = time.monotonic() - began
         metrics.ARM_DURATION.labels(spec.name, _kind(instance)).observe(took_s)
+        if not instance.is_here:
+            # What an arm in process pays for went through the meter as it was paid.
+            invocation.services.meter.book_usage(
+                invocation.request.request_id,
+                screened.reply.usage,
+                arm=spec.name,
+                at=instance.location,
+            )
         return screened
 
     def _free(self, instance: Instance) -> None:
@@ -318,12 +334,12 @@ def _outcome_of(error: OctoLLMError, given_s: float) -> str:
 
 def _note_answer(instance: Instance) -> None:
     if not instance.is_here:
-        breakers.succeeded(_breaker(instance))
+        breakers.succeeded(breaker_of(instance))
         health.note_success(instance.id)
 
 
 def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
-    name = _breaker(instance)
+    name = breaker_of(instance)
     is_outage = isinstance(error, ArmError) and error.is_outage
     if is_outage or outcome == "failed":
         breakers.failed(name)
@@ -337,7 +353,8 @@ def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
         breakers.hold_off(name, seconds=error.hold_off_s)
 
 
-def _breaker(instance: Instance) -> str:
+def breaker_of(instance: Instance) -> str:
+    """Return the name of an instance's breaker."""
     return f"arm:{instance.arm}:{instance.id}"
 
 

@@ -19,7 +19,7 @@ import pytest
 from octollm.access.keys import create_key
 from octollm.embedded.processes import kill_group
 from octollm.embedded.up import free_port
-from octollm.resilience.models import Worker
+from octollm.resilience.models import Breaker, Worker
 from tasks_app.models import Attempt, Step
 from tests.arm_process import ArmProcess, setting_of
 from tests.arm_store import effects, rows
@@ -78,6 +78,13 @@ def system(system: System, arms: Arms) -> System:
     """Let workers know the arms, too."""
     system.environment |= arms.environment
     return system
+
+
+@pytest.fixture(autouse=True)
+def _calm(_shared_database: None) -> Iterator[None]:
+    """Let no test find a breaker open because those before it made the arm fail."""
+    yield
+    Breaker.objects.all().delete()
 
 
 @pytest.fixture
