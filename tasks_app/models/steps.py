@@ -239,6 +239,8 @@ class Attempt(models.Model):
     instance = models.CharField(default="", db_default="", blank=True)
     reason = models.CharField(default="", db_default="", blank=True)
     worker = models.CharField(default="", db_default="", blank=True)
+    # From the step's being due until this attempt began.
+    queued_s = models.FloatField(null=True)
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
     outcome = models.CharField(choices=Outcome, default=Outcome.RUNNING)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,8 +14,8 @@ from arms.routing import ONLY_ONE, Candidate, choose
 RANDOM = Random(7)  # noqa: S311  # repeatable
 
 
-def candidate(number: int, **given: object) -> Candidate:
-    fields: dict[str, object] = {"weight": 10, "latency_s": 0.1}
+def candidate(number: int, **given: Any) -> Candidate:
+    fields: dict[str, Any] = {"weight": 10, "latency_s": 0.1}
     return Candidate(
         instance_id=UUID(int=number), location=f"http://{number}", **(fields | given)
     )
