@@ -130,6 +130,8 @@ class _Dispatch:
                 self._begin(instance, route)
                 return self._call(instance)
             except ArmUnavailableError as error:
+                # That its store knows nothing yet is no proof: a request may be on its
+                # way for longer than we wait.
                 is_next = error.is_unstarted and self._invocation.is_new
                 if not is_next or isinstance(error, ArmAwayError):
                     raise
@@ -219,7 +221,7 @@ class _Dispatch:
                 message,
                 arm_name=arm,
                 wait_s=AWAY_S,
-                is_unstarted=not self._stays,
+                is_unstarted=self._invocation.is_new,
             )
 
     def _nobody(self) -> ArmAwayError:

@@ -185,7 +185,7 @@ def _wait_for_arm(claim: Claim, error: ArmAwayError) -> Hints:
     ending = _released(
         delay_s=pause_s,
         error=_details(error),
-        keeps_request=not (claim.is_new_request and error.is_unstarted),
+        keeps_request=not error.is_unstarted,
         instance=claim.route.instance,
         reason=claim.route.reason,
     )

@@ -296,8 +296,8 @@ class TestPins:
 
         assert rig.routes[-1].instance == well.location
 
-    def test_connection_lost_within_the_call_stays_with_its_instance(self, rig: Rig):
-        rig.add(), rig.add()
+    def test_reply_that_nobody_knows_of_stays_with_its_instance(self, rig: Rig):
+        rig.add(has_store=False), rig.add(has_store=False)
 
         with pytest.raises(ArmUnavailableError) as caught:
             rig.invoke(["lose_request", "answer"])
@@ -326,8 +326,7 @@ class TestBreakers:
         for _ in range(5):
             with pytest.raises(ArmUnavailableError):
                 rig.invoke("fail")
-        Breaker.objects.update(open_until=timezone.now())
-        breakers._cache.forget()
+        breakers.may_probe(f"arm:remote:{instance.pk}")
 
         rig.invoke("answer")
 
