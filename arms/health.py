@@ -40,27 +40,31 @@ _locks: dict[str, threading.Lock] = {}
 # Locked first: the state before tells whether it came back.
 _NOTE = """
 WITH before AS (
-    SELECT id, state FROM arm_instances WHERE id = %(id)s FOR NO KEY UPDATE
+    SELECT id, state, rises, falls FROM arm_instances
+    WHERE id = %(id)s FOR NO KEY UPDATE
+), after AS (
+    SELECT id, state AS was, CASE
+        WHEN state IN ('draining', 'disabled') THEN state
+        WHEN %(is_well)s AND (state = 'healthy' OR rises + 1 >= %(rise)s) THEN %(good)s
+        WHEN %(is_well)s THEN state
+        WHEN falls + 1 >= %(fall)s THEN 'down'
+        WHEN state = 'healthy' THEN 'degraded'
+        ELSE state END AS state
+    FROM before
 )
 UPDATE arm_instances i SET
     rises = CASE WHEN %(is_well)s THEN LEAST(i.rises + 1, %(rise)s) ELSE 0 END,
     falls = CASE WHEN %(is_well)s THEN 0 ELSE LEAST(i.falls + 1, %(fall)s) END,
-    state = CASE
-        WHEN i.state IN ('draining', 'disabled') THEN i.state
-        WHEN %(is_well)s AND (i.state = 'healthy' OR i.rises + 1 >= %(rise)s)
-            THEN %(good)s
-        WHEN %(is_well)s THEN i.state
-        WHEN i.falls + 1 >= %(fall)s THEN 'down'
-        WHEN i.state = 'healthy' THEN 'degraded'
-        ELSE i.state END,
+    state = after.state,
+    since = CASE WHEN after.state = i.state THEN i.since ELSE clock_timestamp() END,
     detail = %(detail)s,
     latency_ms = CASE WHEN %(latency_ms)s::float8 IS NULL THEN i.latency_ms
         ELSE COALESCE(i.latency_ms * %(kept)s::float8, 0)
             + %(latency_ms)s::float8
             * (CASE WHEN i.latency_ms IS NULL THEN 1 ELSE %(new)s::float8 END) END,
     checked_at = CASE WHEN %(is_check)s THEN clock_timestamp() ELSE i.checked_at END
-FROM before WHERE i.id = before.id
-RETURNING i.arm_id, before.state, i.state
+FROM after WHERE i.id = after.id
+RETURNING i.arm_id, after.was, i.state
 """
 
 

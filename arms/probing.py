@@ -215,7 +215,7 @@ def _keep_house() -> None:
     announced = ArmInstance.objects.filter(source=ArmInstance.Source.ANNOUNCED)
     silent = announced.filter(heartbeat_at__lt=Now() - silent_for)
     silent.filter(~Q(state__in=(_State.DISABLED, _State.DOWN))).update(
-        state=_State.DOWN, rises=0, detail="No heartbeat came."
+        state=_State.DOWN, since=Now(), rises=0, detail="No heartbeat came."
     )
     for pk in announced.filter(heartbeat_at__lt=Now() - GONE_AFTER).values_list(
         "pk", flat=True

@@ -80,6 +80,7 @@ class ArmInstance(models.Model):
     Attributes:
         location: ``in-process``, or a URL.
         weight: its share of the calls beside those of the others.
+        since: when it came into its state.
         token: the bearer token that it wants, encrypted with the settings' vault keys.
         version: that of the entry which was last fetched from it.
         entry_hash: of that entry, so that a change is noticed.
@@ -124,6 +125,7 @@ class ArmInstance(models.Model):
         help_text="Its share of the calls beside the others': 20 gets twice as many as 10.",
     )
     state = models.CharField(choices=State, default=State.STARTING)
+    since = models.DateTimeField(db_default=Now())
     detail = models.CharField(default="", blank=True)
     token = models.TextField(default="", db_default="", blank=True, editable=False)
     version = models.CharField(default="", db_default="", blank=True)
