@@ -19,12 +19,12 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from arms import health, registration, registry, remote
-from arms.entries import Entry, read_entry
+from arms.entries import read_entry
 from arms.health import Finding
 from arms.places import Place
 from arms.registry_models import ArmInstance, HealthCheck
@@ -42,7 +42,7 @@ ROUND_S = 10.0
 JITTER = 0.2
 # How old an entry may get before it is fetched again.
 ENTRY_S = 30.0
-# How often settings, heartbeats and the history are looked after.
+# How often settings, those who are gone and the history are looked after.
 HOUSEKEEPING_S = 10.0
 MAX_HEALTH_BYTES = 65_536
 MAX_HISTORY_ROWS = 2_000
@@ -75,7 +75,8 @@ class Prober:
         if now - self._kept_at >= HOUSEKEEPING_S:
             self._kept_at = now
             _keep_house()
-        due = list(_due())
+        _mark_silent()
+        due = _due()
         elsewhere = [each for each in due if each.location != registry.IN_PROCESS]
         _put_off(due)
         if elsewhere:
@@ -86,22 +87,46 @@ class Prober:
 
     def _probe_all(self, instances: Sequence[ArmInstance]) -> None:
         looks = [self._look(each) for each in instances]
-        found = outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
-        for instance, look in zip(instances, found, strict=True):
-            finding = look.finding
-            if look.entry is not None:
-                registration.write_entry(instance, look.entry)
-                self._entries_at[instance.pk] = time.monotonic()
-            health.note(instance.pk, finding, source=HealthCheck.Source.PROBE)
+        outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
+        for instance, look in zip(instances, looks, strict=True):
+            try:
+                finding = self._judged(instance, look)
+                health.note(instance.pk, finding, source=HealthCheck.Source.PROBE)
+            except (InterfaceError, OperationalError):
+                # The database is away for all of them.
+                raise
+            except Exception:
+                # What is wrong with one must not keep the others.
+                logger.exception("a probe was not noted: %s", instance.arm_id)
 
     def _look(self, instance: ArmInstance) -> _Look:
         seen_s = time.monotonic() - self._entries_at.get(instance.pk, float("-inf"))
-        return _Look(
+        look = _Look(
             arm=instance.arm_id,
             url=instance.location,
-            token=registry.token_of(instance),
             wants_entry=not instance.entry_hash or seen_s > ENTRY_S,
         )
+        try:
+            look.token = registry.token_of(instance)
+        except OctoLLMError as error:
+            look.is_asked = False
+            look.finding = Finding(is_well=False, detail=error.message)
+        return look
+
+    def _judged(self, instance: ArmInstance, look: _Look) -> Finding:
+        """Return the finding, once what it says of itself was read and written.
+
+        Not on the loop, which the process's model calls share: an entry may be long.
+        """
+        if look.entry is None:
+            return look.finding
+        try:
+            entry = read_entry(look.entry, name=look.arm)
+        except OctoLLMError as error:
+            return Finding(is_well=False, detail=error.message)
+        registration.write_entry(instance, entry)
+        self._entries_at[instance.pk] = time.monotonic()
+        return look.finding
 
 
 @dataclass
@@ -110,10 +135,11 @@ class _Look:
 
     arm: str
     url: str
-    token: str = field(repr=False)
     wants_entry: bool
+    token: str = field(default="", repr=False)
+    is_asked: bool = True
     finding: Finding = _SILENT
-    entry: Entry | None = None
+    entry: bytes | None = field(default=None, repr=False)
 
     async def take(self) -> None:
         """Ask, within the time-out; whatever comes is a finding."""
@@ -122,7 +148,7 @@ class _Look:
             async with asyncio.timeout(TIMEOUT_S):
                 self.finding = await self._health()
                 if self.wants_entry and self.finding.is_well:
-                    self.entry = read_entry(await self._get(""), name=self.arm)
+                    self.entry = await self._get("")
         except TimeoutError:
             detail = f"It did not answer within {TIMEOUT_S:g} s."
             self.finding = Finding(is_well=False, detail=detail)
@@ -185,16 +211,29 @@ def finding_in(body: bytes) -> Finding:
     return Finding(is_well=False, detail=f"It says: {word}.")
 
 
-async def _gathered(looks: Sequence[_Look]) -> Sequence[_Look]:
-    await asyncio.gather(*(each.take() for each in looks))
-    return looks
+async def _gathered(looks: Sequence[_Look]) -> None:
+    await asyncio.gather(*(each.take() for each in looks if each.is_asked))
 
 
 def _due() -> Sequence[ArmInstance]:
     """Return the instances whose time has come; not those that nobody hears of."""
-    silent = Now() - timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
     found = ArmInstance.objects.filter(probe_at__lte=Now())
-    return list(found.exclude(state=_State.DISABLED).exclude(heartbeat_at__lt=silent))
+    return list(found.exclude(state=_State.DISABLED).exclude(_is_silent()))
+
+
+def _is_silent() -> Q:
+    # Another source needs no heartbeat, though it may have announced itself before.
+    since = Now() - timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
+    return Q(source=ArmInstance.Source.ANNOUNCED, heartbeat_at__lt=since)
+
+
+def _mark_silent() -> None:
+    """Take down what is not heard of any more, unless an operator set it aside."""
+    set_aside = (_State.DRAINING, _State.DISABLED)
+    silent = ArmInstance.objects.filter(_is_silent())
+    silent.exclude(state__in=(*set_aside, _State.DOWN)).update(
+        state=_State.DOWN, rises=0, detail="No heartbeat came."
+    )
 
 
 def _put_off(due: Sequence[ArmInstance]) -> None:
@@ -209,19 +248,19 @@ def _put_off(due: Sequence[ArmInstance]) -> None:
 
 
 def _keep_house() -> None:
-    """Follow the settings; mark who is silent; forget who is gone; trim the history."""
+    """Follow the settings; forget who is gone; trim the history."""
     registration.name_places(remote.announcements(), sees=remote.sees())
-    silent_for = timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
-    announced = ArmInstance.objects.filter(source=ArmInstance.Source.ANNOUNCED)
-    silent = announced.filter(heartbeat_at__lt=Now() - silent_for)
-    silent.filter(~Q(state__in=(_State.DISABLED, _State.DOWN))).update(
-        state=_State.DOWN, rises=0, detail="No heartbeat came."
+    gone = ArmInstance.objects.filter(
+        source=ArmInstance.Source.ANNOUNCED, heartbeat_at__lt=Now() - GONE_AFTER
     )
-    for pk in announced.filter(heartbeat_at__lt=Now() - GONE_AFTER).values_list(
-        "pk", flat=True
-    ):
+    # What an operator disabled must not be found well when it comes back.
+    for pk in gone.exclude(state=_State.DISABLED).values_list("pk", flat=True):
         registration.leave(pk)
-    age = timedelta(days=settings.OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS)
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {"age": age, "most": MAX_HISTORY_ROWS}
-        cursor.execute(_TRIM, values)
+    days = settings.OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS
+    if days > 0:
+        values: dict[str, Any] = {
+            "age": timedelta(days=days),
+            "most": MAX_HISTORY_ROWS,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_TRIM, values)

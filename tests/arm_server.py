@@ -51,6 +51,7 @@ class Ways:
 
     name: str = "remote"
     version: str = "1"
+    description: str = "Works elsewhere, for tests."
     has_store: bool = True
     shares_store: bool = False
     fallback: str = ""
@@ -71,7 +72,7 @@ class Ways:
         return {
             "name": self.name,
             "version": self.version,
-            "description": "Works elsewhere, for tests.",
+            "description": self.description,
             "capabilities": [work | {"input_schema": _ANY, "output_schema": _OUTPUT}],
             "sees": ["EMAIL", "PHONE"],
             "is_repeatable": self.is_repeatable,
