@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -51,6 +52,7 @@ _WELL = frozenset({"healthy", "ok", "up", "pass", "well"})
 _SO_SO = frozenset({"degraded", "warn", "warning"})
 
 _SILENT = Finding(is_well=False, detail="It did not answer.")
+_ENDLESS = Finding(is_well=False, detail="Its self-check does not end.")
 _State = ArmInstance.State
 _random = random.Random()  # noqa: S311  # spreads probes, guards nothing
 
@@ -68,6 +70,7 @@ class Prober:
 
     _entries_at: dict[UUID, float] = field(default_factory=dict)
     _kept_at: float = float("-inf")
+    _self_checks: _SelfChecks = field(default_factory=lambda: _SelfChecks())
 
     def tick(self) -> None:
         """Look after all that is due; one that fails is looked at again later."""
@@ -81,9 +84,9 @@ class Prober:
         _put_off(due)
         if elsewhere:
             self._probe_all(elsewhere)
-        here = [each.arm_id for each in due if each.location == registry.IN_PROCESS]
+        here = [each for each in due if each.location == registry.IN_PROCESS]
         if here:
-            health.check_arms(here)
+            self._self_checks.run(here)
 
     def _probe_all(self, instances: Sequence[ArmInstance]) -> None:
         looks = [self._look(each) for each in instances]
@@ -127,6 +130,37 @@ class Prober:
         registration.write_entry(instance, entry)
         self._entries_at[instance.pk] = time.monotonic()
         return look.finding
+
+
+class _SelfChecks:
+    """Self-checks in a thread of their own: one that hangs holds up nobody else."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._under_way: ArmInstance | None = None
+
+    def run(self, instances: Sequence[ArmInstance]) -> None:
+        """Check these, and wait for a moment; while the last ones go on, none."""
+        if self._thread is not None and self._thread.is_alive():
+            if (hanging := self._under_way) is not None:
+                health.note(hanging.pk, _ENDLESS, source=HealthCheck.Source.SELF_CHECK)
+            return
+        self._thread = threading.Thread(
+            target=self._check, args=(instances,), name="self-checks", daemon=True
+        )
+        self._thread.start()
+        self._thread.join(TIMEOUT_S)
+
+    def _check(self, instances: Sequence[ArmInstance]) -> None:
+        try:
+            for instance in instances:
+                self._under_way = instance
+                health.check_arms([instance.arm_id])
+        except Exception:
+            logger.exception("the self-checks of arms broke off")
+        finally:
+            self._under_way = None
+            connections.close_all()
 
 
 @dataclass

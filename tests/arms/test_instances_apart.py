@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +16,8 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from arms import health, registration, registry
+from arms import health, probing, registration, registry
+from arms.contract import Health
 from arms.entries import read_entry
 from arms.health import Finding
 from arms.probing import Prober
@@ -317,3 +319,34 @@ class TestHistory:
 
         with pytest.raises(InterfaceError):
             probe()
+
+
+class TestSelfCheckThatHangs:
+    def test_it_takes_down_its_own_arm_and_holds_up_no_probe(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ):
+        registration.write_local(registry.local_catalogue())
+        ArmInstance.objects.exclude(arm_id="gate").delete()
+        _, elsewhere = start()
+        is_over, has_begun = threading.Event(), threading.Event()
+
+        def hang(_: object) -> Health:
+            has_begun.set()
+            is_over.wait(60)
+            return Health(is_healthy=True)
+
+        monkeypatch.setattr("tests.gate.GateArm.check", hang)
+        monkeypatch.setattr(probing, "TIMEOUT_S", 0.5)
+        prober = Prober()
+
+        probe(prober, times=4)
+
+        here = ArmInstance.objects.get(arm_id="gate")
+        began = has_begun.is_set()
+        is_over.set()
+        checks = prober._self_checks._thread
+        assert checks is not None
+        checks.join(30)
+        assert began
+        assert (here.state, here.detail) == ("down", "Its self-check does not end.")
+        assert state_of(elsewhere) == "healthy"
