@@ -56,7 +56,7 @@ def leads(worker: Any) -> bool:
 
 def _is_of(worker: Any, row: Worker) -> bool:
     try:
-        return os.getpgid(row.pid) == worker.pid
+        return bool(os.getpgid(row.pid) == worker.pid)
     except ProcessLookupError:
         # A row of one that was killed.
         return False
