@@ -40,6 +40,10 @@ INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
 # Nobody waits longer than this for a round, whatever the loop does.
 ROUND_S = 10.0
+# Of a round in which the loop stood still for so long, who did not answer in time is
+# not to blame; and how often that is looked at.
+STALL_S = 1.0
+BEAT_S = 0.1
 JITTER = 0.2
 # How old an entry may get before it is fetched again.
 ENTRY_S = 30.0
@@ -90,8 +94,13 @@ class Prober:
 
     def _probe_all(self, instances: Sequence[ArmInstance]) -> None:
         looks = [self._look(each) for each in instances]
-        outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
+        stood_s = outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
+        if stood_s >= STALL_S:
+            logger.warning("probes stood still for %.1f s", stood_s)
         for instance, look in zip(instances, looks, strict=True):
+            if look.is_late and stood_s >= STALL_S:
+                # Who was late: the instance, or we?
+                continue
             try:
                 finding = self._judged(instance, look)
                 health.note(instance.pk, finding, source=HealthCheck.Source.PROBE)
@@ -172,6 +181,7 @@ class _Look:
     wants_entry: bool
     token: str = field(default="", repr=False)
     is_asked: bool = True
+    is_late: bool = False
     finding: Finding = _SILENT
     entry: bytes | None = field(default=None, repr=False)
 
@@ -184,6 +194,7 @@ class _Look:
                 if self.wants_entry and self.finding.is_well:
                     self.entry = await self._get("")
         except TimeoutError:
+            self.is_late = True
             detail = f"It did not answer within {TIMEOUT_S:g} s."
             self.finding = Finding(is_well=False, detail=detail)
         except OctoLLMError as error:
@@ -245,8 +256,31 @@ def finding_in(body: bytes) -> Finding:
     return Finding(is_well=False, detail=f"It says: {word}.")
 
 
-async def _gathered(looks: Sequence[_Look]) -> None:
-    await asyncio.gather(*(each.take() for each in looks if each.is_asked))
+async def _gathered(looks: Sequence[_Look]) -> float:
+    """Take all looks; return the seconds for which the loop stood still meanwhile.
+
+    A paused process or a busy machine must not make every instance look dead.
+    """
+    watch = _Watch()
+    watching = asyncio.ensure_future(watch.run())
+    try:
+        await asyncio.gather(*(each.take() for each in looks if each.is_asked))
+    finally:
+        watching.cancel()
+    return watch.stood_s
+
+
+class _Watch:
+    """Measures by how much the loop is late."""
+
+    stood_s = 0.0
+
+    async def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            late_s = time.monotonic() - began - BEAT_S
+            self.stood_s = max(self.stood_s, late_s)
 
 
 def _due() -> Sequence[ArmInstance]:

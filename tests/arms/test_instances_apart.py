@@ -24,6 +24,8 @@ from arms.probing import Prober
 from arms.registration import Announcement
 from arms.registry_models import ArmInstance, HealthCheck, RegisteredArm
 from octollm.errors import ArmError
+from octollm.resilience import outbound
+from octollm.resilience.deadline import StopToken
 from tests.arm_server import ArmServer, Ways
 from tests.probes import probe
 
@@ -136,6 +138,42 @@ class TestOneOfMany:
         assert instance.detail == "a\N{REPLACEMENT CHARACTER}" + (
             "\N{REPLACEMENT CHARACTER}" * 2 + "b"
         )
+
+
+class TestTime:
+    @pytest.mark.parametrize("health", ["drip", "flood"])
+    def test_answer_without_end_is_cut(self, start: Start, health: str):
+        _, instance = start(health=health)
+        _, well = start()
+        began = time.monotonic()
+
+        probe(times=2)
+
+        took_s = time.monotonic() - began
+        instance.refresh_from_db()
+        assert (instance.falls, state_of(well)) == (2, "healthy")
+        assert took_s < 8
+
+    def test_who_stood_still_blames_nobody(self, start: Start):
+        server, silent = start(health="silent")
+
+        async def stand_still() -> None:
+            # What holds up the loop, as a paused process would.
+            time.sleep(probing.TIMEOUT_S + 0.5)
+
+        def stand_still_once_it_is_asked() -> None:
+            assert server.was_asked.wait(10)
+            outbound.run(stand_still(), stop=StopToken(30))
+
+        prober = Prober()
+        standing = threading.Thread(target=stand_still_once_it_is_asked)
+        standing.start()
+        probe(prober)
+        standing.join()
+        blamed = silent.checks.count()
+        probe(prober)
+
+        assert (blamed, silent.checks.count()) == (0, 1)
 
 
 class TestPace:
