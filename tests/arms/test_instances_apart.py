@@ -26,6 +26,7 @@ from arms.registry_models import ArmInstance, HealthCheck, RegisteredArm
 from octollm.errors import ArmError
 from octollm.resilience import outbound
 from octollm.resilience.deadline import StopToken
+from octollm.resilience.models import Slot
 from tests.arm_server import ArmServer, Ways
 from tests.probes import probe
 
@@ -388,3 +389,40 @@ class TestSelfCheckThatHangs:
         assert began
         assert (here.state, here.detail) == ("down", "Its self-check does not end.")
         assert state_of(elsewhere) == "healthy"
+
+
+class TestPlaces:
+    def places(self) -> list[int]:
+        scopes = [
+            registration.scope_of(pk)
+            for pk in ArmInstance.objects.values_list("pk", flat=True)
+        ]
+        return [Slot.objects.filter(scope=scope).count() for scope in scopes]
+
+    def test_each_instance_has_them_also_one_that_comes_later(self, start: Start):
+        start(concurrency=3)
+        start(concurrency=3)
+        probe()
+        before = self.places()
+
+        start(concurrency=3)
+        after = self.places()
+        probe()
+
+        assert (before, after, self.places()) == ([3, 3], [3, 3, 3], [3, 3, 3])
+
+    def test_entry_that_says_nothing_new_of_the_arm_resizes_no_other(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ):
+        start(concurrency=3)
+        probe()
+        resized: list[str] = []
+        monkeypatch.setattr(
+            registration, "resize", lambda arm, **_: resized.append(arm)
+        )
+
+        start(concurrency=3)
+        at_announcing = list(resized)
+        probe()
+
+        assert (at_announcing, resized) == (["remote"], ["remote"])
