@@ -42,7 +42,8 @@ class Ways:
         can_tell: whether it can say what a killed life of it left unfinished.
         token: what a caller must show.
         does: what a step gets that does not say.
-        health: what it says of itself: a status, ``500``, ``rubbish`` or ``silent``.
+        health: what it says of itself: a status, ``500``, ``rubbish``, ``silent``,
+            ``drip`` or ``flood``.
         flaps_s: how long it is well, and then unwell, in turn; 0: always well.
         delay_s: how long each answer takes at least.
         faults: the share of steps whose first call fails in a way to recover from.
@@ -51,6 +52,7 @@ class Ways:
 
     name: str = "remote"
     version: str = "1"
+    description: str = "Works elsewhere, for tests."
     has_store: bool = True
     shares_store: bool = False
     fallback: str = ""
@@ -71,7 +73,7 @@ class Ways:
         return {
             "name": self.name,
             "version": self.version,
-            "description": "Works elsewhere, for tests.",
+            "description": self.description,
             "capabilities": [work | {"input_schema": _ANY, "output_schema": _OUTPUT}],
             "sees": ["EMAIL", "PHONE"],
             "is_repeatable": self.is_repeatable,
@@ -181,14 +183,23 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the store has it."""
 
     def _show_health(self, status: str) -> None:
+        self.server.was_asked.set()
         if status == "silent":
             self.server.is_closing.wait(30)
         elif status == "500":
             self.answer(500, {"status": "healthy"})
         elif status == "rubbish":
             self.send(200, b"<html>")
+        elif status in ("drip", "flood"):
+            self._show_for_ever(is_slow=status == "drip")
         else:
             self.answer(200, {"status": status})
+
+    def _show_for_ever(self, *, is_slow: bool) -> None:
+        self.send(200, b"", length=10**12)
+        with contextlib.suppress(OSError):
+            while not self.server.is_closing.wait(0.05 if is_slow else 0):
+                self.wfile.write(b" " * (1 if is_slow else 65_536))
 
     def _show(self, found: tuple[str, Any] | None) -> None:
         if found is None:
@@ -226,6 +237,7 @@ class ArmServer(ThreadingHTTPServer):
         self.ways = ways or Ways()
         self.store = Store(store, can_tell=self.ways.can_tell)
         self.is_closing = threading.Event()
+        self.was_asked = threading.Event()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
