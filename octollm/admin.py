@@ -20,9 +20,12 @@ from django_dramatiq.models import Task as QueueMessage
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
+from octollm.access.keys import KNOWN_SCOPES, is_scope, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
 from octollm.access.owners import follow_limit, usual_limit
 from octollm.history import ReadOnlyAdmin, shown_list
@@ -137,7 +140,13 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         choices=[(scope, scope) for scope in sorted(KNOWN_SCOPES)],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None: the full API.",
+        help_text="None: the full API. “arms”: announce instances of any arm.",
+    )
+    arms = forms.CharField(
+        required=False,
+        max_length=1_000,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Names of the only arms that it may announce, with commas between.",
     )
 
     class Meta:
@@ -145,6 +154,17 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
         model = ApiKey
         fields = ("owner", "name", "scopes", "expires_at")
+
+    def clean(self) -> dict[str, Any]:
+        """Make a scope of each arm that is named."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        names = [each.strip() for each in cleaned.get("arms", "").split(",")]
+        scopes = [f"arm:{name}" for name in names if name]
+        if not all(map(is_scope, scopes)):
+            self.add_error("arms", "A name has small letters, digits and “_” only.")
+        else:
+            cleaned["scopes"] = [*cleaned.get("scopes", []), *scopes]
+        return cleaned
 
     def clean_expires_at(self) -> Any:
         """Refuse a time that has passed."""
@@ -180,7 +200,7 @@ class ApiKeyAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for what a new key needs; show all that is kept of an old one."""
         asked = ApiKeyForm.Meta.fields
-        return asked if obj is None else (*asked, *self.readonly_fields)
+        return (*asked, "arms") if obj is None else (*asked, *self.readonly_fields)
 
     @display(description="scopes")
     def shown_scopes(self, key: ApiKey) -> str:
