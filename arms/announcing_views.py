@@ -46,7 +46,7 @@ class MayAnnounce(BasePermission):
 class AnnouncementSerializer(StrictSerializer):
     """What an instance says of itself."""
 
-    arm = serializers.RegexField(NAME, max_length=64)
+    arm = serializers.RegexField(NAME)
     url = serializers.CharField(
         max_length=MAX_URL_LENGTH, help_text="Where workers reach it: http or https."
     )

@@ -166,10 +166,9 @@ class Service:
     # The work ----------------------------------------------------------------------
     def execute(self, body: bytes) -> Answer:
         """Do one step, once per request id; the caller has taken a place for it."""
-        try:
-            request = ArmRequest.model_validate_json(body)
-        except ValidationError as error:
-            return _unreadable(error)
+        request = self._read(body)
+        if isinstance(request, Answer):
+            return request
         deadline_at = request.budget.deadline_at
         if deadline_at.tzinfo is None:
             deadline_at = deadline_at.replace(tzinfo=UTC)
@@ -185,6 +184,16 @@ class Service:
         except (InterfaceError, OperationalError):
             # It may have begun before: whoever asks is to look it up.
             return _problem(DatabaseUnavailableError())
+
+    def _read(self, body: bytes) -> ArmRequest | Answer:
+        """Return the request, or the answer that says what is wrong with it."""
+        try:
+            request = ArmRequest.model_validate_json(body)
+        except ValidationError as error:
+            return _unreadable(error)
+        if self.arm.spec.capability(request.capability) is None:
+            return _problem(ArmInputError("There is no such capability."), status=422)
+        return request
 
     @contextmanager
     def _noted(self, request_id: UUID, stop: StopToken) -> Iterator[bool]:
