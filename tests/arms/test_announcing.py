@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from django.contrib.auth.models import User
@@ -18,7 +18,8 @@ pytestmark = pytest.mark.django_db
 
 URL = "http://10.0.0.7:8090"
 SECRET = "sesame-42"
-State, Source = ArmInstance.State, ArmInstance.Source
+State: TypeAlias = ArmInstance.State
+Source: TypeAlias = ArmInstance.Source
 
 
 def client_with(*scopes: str) -> APIClient:
@@ -150,7 +151,9 @@ def test_a_heartbeat_changes_nothing_but_its_time(arms: APIClient) -> None:
     after = only()
     assert second == first | {"state": "healthy"}
     assert (after.token, after.weight, after.rises) == (before.token, 30, 2)
-    assert (after.heartbeat_at or 0) >= (before.heartbeat_at or 0)
+    assert before.heartbeat_at is not None
+    assert after.heartbeat_at is not None
+    assert after.heartbeat_at >= before.heartbeat_at
 
 
 def test_an_arm_of_this_process_may_have_instances_elsewhere(arms: APIClient) -> None:

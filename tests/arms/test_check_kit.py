@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from arms.example_input import example_of, misfit_of
 from arms.services.analyst.capabilities import SPEC as ANALYST
 from arms.services.judge.capabilities import SPEC as JUDGE
 from arms.services.retriever.capabilities import SPEC as RETRIEVER
+from octollm.types import JSONObject
 from planner.capabilities import SPEC as PLANNER
 from tests.arm_process import ArmProcess
 from tests.arm_server import ArmServer, Ways
@@ -26,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def checked(tmp_path: Path, *, given: object = None, **ways: object) -> Iterator[dict]:
+def checked(
+    tmp_path: Path, *, given: object = None, **ways: object
+) -> Iterator[dict[str, Finding]]:
     with ArmServer(tmp_path / "arm.sqlite", ways=Ways(**ways)) as arm:  # type: ignore[arg-type]  # given as words
         asked = Asked(url=arm.url, token=str(ways.get("token", "")), input=given)  # type: ignore[arg-type]  # likewise
         yield {finding.name: finding for finding in check_arm(asked)}
@@ -84,7 +88,7 @@ def test_an_arm_that_takes_any_token_is_found_out(tmp_path: Path) -> None:
 
 def test_an_arm_that_claims_a_store_it_has_not_is_found_out(tmp_path: Path) -> None:
     class Claiming(Ways):
-        def entry(self) -> dict:
+        def entry(self) -> dict[str, Any]:
             return super().entry() | {"has_store": True}
 
     ways = Claiming(has_store=False)
@@ -96,7 +100,7 @@ def test_an_arm_that_claims_a_store_it_has_not_is_found_out(tmp_path: Path) -> N
 
 def test_an_entry_with_a_wrong_schema_stops_what_depends_on_it(tmp_path: Path) -> None:
     class Wrong(Ways):
-        def entry(self) -> dict:
+        def entry(self) -> dict[str, Any]:
             shown = super().entry()
             shown["capabilities"][0]["input_schema"] = {"type": "strange"}
             return shown
@@ -142,7 +146,7 @@ def test_examples_are_made_for_the_schemas_of_our_own_arms(spec) -> None:
 
 
 def test_an_example_follows_references_branches_and_bounds() -> None:
-    schema = {
+    schema: JSONObject = {
         "type": "object",
         "required": ["a", "b", "c", "d"],
         "properties": {
@@ -161,7 +165,7 @@ def test_an_example_follows_references_branches_and_bounds() -> None:
 
 
 def test_a_schema_that_nobody_can_guess_has_no_example() -> None:
-    schema = {
+    schema: JSONObject = {
         "type": "object",
         "required": ["a"],
         "properties": {"a": {"type": "string", "pattern": "^QX-[0-9]{9}$"}},
