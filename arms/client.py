@@ -1,34 +1,24 @@
-"""The only module that calls an arm over HTTP; docs/arms.md has the contract.
-
-A request ends with its token: at the deadline by the wall clock, and on a cancel by
-closing the socket. A connection serves one request, since an idle one that the arm
-closes just then would look like a lost reply.
-"""
+"""What calls an arm over HTTP, by ``wire.py``; docs/arms.md has the contract."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import socket
 import time
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable
 from random import SystemRandom
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
-import httpx2
-from django.conf import settings
 from pydantic import BaseModel, Field, ValidationError
 
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
+from arms.wire import Answer, Body, Place, exchange, never
 from octollm.errors import (
+    ArmAwayError,
     ArmError,
     ArmInputError,
-    ArmOutputTooLargeError,
     ArmUnavailableError,
-    DeadlineExceededError,
     OctoLLMError,
 )
 from octollm.resilience import outbound
@@ -40,7 +30,8 @@ logger = logging.getLogger(__name__)
 # The code of a 503 by which an arm says that it has not begun. Gateways answer 503,
 # too, and cannot know.
 NOT_ACCEPTED = "not_accepted"
-CONNECT_TIMEOUT_S = 5.0
+# How long an arm is left alone that says so, and not for how long.
+NOT_ACCEPTED_S = 1.0
 # For answers that need no work.
 ANSWER_TIMEOUT_S = 2.0
 # A store's answer may hold a large reply.
@@ -49,11 +40,8 @@ STORE_TIMEOUT_S = 10.0
 PATIENCE_S = 5.0
 POLL_BASE_S = 0.1
 POLL_CAP_S = 2.0
-# What stands around a reply that is as long as it may be.
-_AROUND_REPLY_BYTES = 4_096
 _MAX_DETAIL = 500
 
-_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 # By what HTTP says of these, nothing was begun.
 _NOT_BEGUN = frozenset({408, 425, 429})
 _MISCONFIGURED = frozenset({401, 403, 404, 405, 407})
@@ -63,22 +51,19 @@ _random = SystemRandom()
 T = TypeVar("T", bound=BaseModel)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where an arm is, and the token it wants; without one when empty."""
-
-    name: str
-    url: str
-    token: str = field(default="", repr=False)
-
-
 class RemoteArm:
-    """An arm behind HTTP."""
+    """An instance of an arm behind HTTP."""
 
-    def __init__(self, spec: ArmSpec, place: Place) -> None:
-        """Know what the arm says of itself, and where it is."""
+    def __init__(
+        self, spec: ArmSpec, place: Place, *, is_gone: Callable[[], bool] = never
+    ) -> None:
+        """Know what the arm says of itself, and where it is.
+
+        ``is_gone`` is asked while a call is under way, and ends it: must not block.
+        """
         self.spec = spec
         self.place = place
+        self._is_gone = is_gone
 
     def execute(self, request: ArmRequest, services: ArmServices) -> ArmReply:
         """Let the arm do one step, once per request id if it has a store.
@@ -88,6 +73,7 @@ class RemoteArm:
 
         Raises:
             ArmInputError: the arm refuses the request; a retry does not help.
+            ArmAwayError: it was found down while it was at work.
             ArmUnavailableError: it cannot be had now; says whether it has begun.
             ArmOutputTooLargeError: it sends more than a step may keep.
             ArmError: it broke the contract, or says that it failed for good.
@@ -101,6 +87,9 @@ class RemoteArm:
                 return known
         try:
             return self._send(request, stop)
+        except ArmAwayError:
+            # It was found down: its store is asked when it is back.
+            raise
         except ArmUnavailableError as error:
             if error.is_unstarted or not has_store:
                 raise
@@ -113,7 +102,7 @@ class RemoteArm:
     def check(self) -> Health:
         """Ask the arm whether it is well; takes at most two seconds."""
         try:
-            answer = _exchange(self.place, "health", stop=StopToken(ANSWER_TIMEOUT_S))
+            answer = exchange(self.place, "health", stop=StopToken(ANSWER_TIMEOUT_S))
         except OctoLLMError as error:
             return Health(is_healthy=False, detail=error.message)
         if answer.status != 200:
@@ -123,7 +112,13 @@ class RemoteArm:
 
     def _send(self, request: ArmRequest, stop: StopToken) -> ArmReply:
         content = request.model_dump_json().encode()
-        answer = _exchange(self.place, "execute", stop=stop, content=content)
+        answer = exchange(
+            self.place,
+            "execute",
+            stop=stop,
+            body=Body(content=content, traceparent=request.traceparent or ""),
+            is_gone=self._is_gone,
+        )
         if answer.status == 200:
             return _read(ArmReply, answer, self.spec.name)
         raise _failure(answer, self.spec.name)
@@ -157,7 +152,7 @@ class RemoteArm:
             _pause(number, stop)
 
     def _ask_store(self, request_id: UUID, stop: StopToken) -> _Found:
-        answer = _exchange(
+        answer = exchange(
             self.place, f"executions/{request_id}", stop=stop, within_s=STORE_TIMEOUT_S
         )
         if answer.status == 404:
@@ -189,7 +184,7 @@ def fetch_entry(place: Place) -> bytes:
         ArmError: it cannot be had.
         DeadlineExceededError: it takes longer.
     """
-    answer = _exchange(place, "", stop=StopToken(ANSWER_TIMEOUT_S))
+    answer = exchange(place, "", stop=StopToken(ANSWER_TIMEOUT_S))
     if answer.status != 200:
         message = f"The arm {place.name} shows no entry (status {answer.status})."
         raise ArmUnavailableError(message, arm_name=place.name)
@@ -212,13 +207,7 @@ class _Problem(BaseModel):
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    status: int
-    body: bytes
-
-
-def _read(kind: type[T], answer: _Answer, arm_name: str) -> T:
+def _read(kind: type[T], answer: Answer, arm_name: str) -> T:
     try:
         return kind.model_validate_json(answer.body)
     except ValidationError:
@@ -228,10 +217,10 @@ def _read(kind: type[T], answer: _Answer, arm_name: str) -> T:
 
 def _broken_contract(arm_name: str) -> ArmError:
     message = f"The arm {arm_name} broke its contract: its answer cannot be read."
-    return ArmError(message, arm_name=arm_name)
+    return ArmError(message, arm_name=arm_name, is_outage=True)
 
 
-def _failure(answer: _Answer, arm_name: str) -> ArmError:
+def _failure(answer: Answer, arm_name: str) -> ArmError:
     """Translate an answer to a request that is no reply."""
     status, problem = answer.status, _problem_in(answer)
     told = f"status {status}"
@@ -239,11 +228,21 @@ def _failure(answer: _Answer, arm_name: str) -> ArmError:
         told += f": {problem.detail[:_MAX_DETAIL]}"
     if status in _NOT_BEGUN or (status == 503 and problem.code == NOT_ACCEPTED):
         message = f"The arm {arm_name} takes nothing on just now ({told})."
-        return ArmUnavailableError(message, arm_name=arm_name, is_unstarted=True)
+        return ArmUnavailableError(
+            message,
+            arm_name=arm_name,
+            is_unstarted=True,
+            hold_off_s=answer.hold_off_s or NOT_ACCEPTED_S,
+        )
     if status == 202 or status >= 500:
-        what = "is not done yet" if status == 202 else "failed"
-        message = f"The arm {arm_name} {what} ({told})."
-        return ArmUnavailableError(message, arm_name=arm_name)
+        is_outage = status != 202
+        what = "failed" if is_outage else "is not done yet"
+        return ArmUnavailableError(
+            f"The arm {arm_name} {what} ({told}).",
+            arm_name=arm_name,
+            is_outage=is_outage,
+            hold_off_s=answer.hold_off_s,
+        )
     if status in _MISCONFIGURED or status < 400:
         message = (
             f"The arm {arm_name} does not take requests as it is set up ({told}): "
@@ -254,103 +253,11 @@ def _failure(answer: _Answer, arm_name: str) -> ArmError:
     return ArmInputError(message, arm_name=arm_name)
 
 
-def _problem_in(answer: _Answer) -> _Problem:
+def _problem_in(answer: Answer) -> _Problem:
     try:
         return _Problem.model_validate_json(answer.body)
     except ValidationError:
         return _Problem()
-
-
-# On the wire -----------------------------------------------------------------------
-def _exchange(
-    place: Place,
-    path: str,
-    *,
-    stop: StopToken,
-    within_s: float = math.inf,
-    content: bytes | None = None,
-) -> _Answer:
-    """POST ``content``, or GET if there is none, and return the whole answer.
-
-    Raises:
-        ArmUnavailableError: none came, or none within ``within_s``.
-        ArmOutputTooLargeError: it is longer than any reply may be.
-        DeadlineExceededError: the time of ``stop`` is over.
-        CallCancelledError: somebody asked to stop.
-    """
-    own_stop = stop.shortened(within_s)
-    try:
-        return outbound.run(_fetch(place, path, content=content), stop=own_stop)
-    except DeadlineExceededError as error:
-        if stop.remaining_s <= 0:
-            raise
-        late = f"The arm {place.name} did not answer within {within_s:.3g} s."
-        raise ArmUnavailableError(late, arm_name=place.name) from error
-    except httpx2.RequestError as error:
-        is_unsent = isinstance(error, _NEVER_SENT)
-        what = "could not be reached" if is_unsent else "broke the connection"
-        raise ArmUnavailableError(
-            f"The arm {place.name} {what}.",
-            arm_name=place.name,
-            is_unstarted=is_unsent,
-        ) from error
-    finally:
-        stop.forget(own_stop.cancel)
-
-
-async def _fetch(place: Place, path: str, *, content: bytes | None) -> _Answer:
-    # Nothing compressed is asked for, and nothing is unpacked: a little of it could be
-    # a lot.
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if content is not None:
-        headers["Content-Type"] = "application/json"
-    if place.token:
-        headers["Authorization"] = f"Bearer {place.token}"
-    method, url = "GET" if content is None else "POST", f"{place.url}/{path}"
-    most = settings.OCTOLLM_MAX_OUTPUT_BYTES + _AROUND_REPLY_BYTES
-    body = bytearray()
-    async with (
-        _client() as client,
-        client.stream(method, url, content=content, headers=headers) as response,
-    ):
-        async for part in response.aiter_raw():
-            body += part
-            if len(body) > most:
-                raise ArmOutputTooLargeError(
-                    f"The arm {place.name} sends more than {most} bytes.",
-                    arm_name=place.name,
-                )
-        return _Answer(status=response.status_code, body=bytes(body))
-
-
-def _client() -> httpx2.AsyncClient:
-    """Return a client for one request; it is cheap but for what is kept here."""
-    return httpx2.AsyncClient(
-        # Our own clock ends a request; this one only gives up early on a dead address.
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-        # A redirect would carry the request to an address nobody configured.
-        follow_redirects=False,
-        transport=httpx2.AsyncHTTPTransport(
-            verify=_tls(), socket_options=_keeping_alive()
-        ),
-    )
-
-
-@cache
-def _tls() -> Any:
-    # Reading the certificates takes most of a tenth of a second.
-    return httpx2.create_ssl_context()
-
-
-@cache
-def _keeping_alive() -> list[tuple[int, int, int]]:
-    """Notice within half a minute that the arm's machine is gone: it says nothing."""
-    wanted = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in wanted.items()
-        if hasattr(socket, name)
-    ]
 
 
 def _pause(number: int, stop: StopToken) -> None:

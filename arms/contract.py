@@ -311,6 +311,14 @@ class Meter(Protocol):
         """Book the worst case: the request was sent and the reply was lost."""
         ...
 
+    def book_usage(self, request_id: UUID, usage: Usage, *, arm: str, at: str) -> None:
+        """Book what an arm elsewhere says that it used, once per request; never refused.
+
+        The step's envelope holds what the catalogue says of it; what is more is an
+        overrun of the arm's. ``at`` is the instance's location.
+        """
+        ...
+
     def release(self, charge_id: UUID) -> None:
         """Give the hold back: the request provably never reached the provider."""
         ...

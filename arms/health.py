@@ -6,6 +6,9 @@ import logging
 import threading
 import time
 from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db.models import F
 
 from arms.contract import Health
 from arms.registry import get_arm, local_catalogue
@@ -50,3 +53,12 @@ def _self_check(name: str) -> Health:
         # A broken arm must not break the page or the loop that asks.
         logger.exception("an arm's self-check failed")
         return Health(is_healthy=False, detail="The self-check raised an error.")
+
+
+def note_failure(instance_id: UUID, detail: str) -> None:
+    """Count a call that failed by the instance's making."""
+    ArmInstance.objects.filter(pk=instance_id).update(falls=F("falls") + 1)
+
+
+def note_success(instance_id: UUID) -> None:
+    """Tell that a call was answered."""

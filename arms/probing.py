@@ -24,7 +24,8 @@ def tick() -> None:
 
 
 def _probe(instance: ArmInstance) -> None:
-    from arms.client import Place, fetch_entry
+    from arms.client import fetch_entry
+    from arms.wire import Place
 
     token = registration.decrypted(instance.token) or remote.token_of(
         instance.arm_id, instance.location

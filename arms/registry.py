@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -151,10 +151,11 @@ def arm_at(spec: ArmSpec, instance: Instance) -> Arm:
     """Return what calls an arm at one of its places."""
     if instance.is_here:
         return _arms()[instance.arm]
-    from arms.client import Place, RemoteArm  # the HTTP library, which few need
+    from arms.client import RemoteArm  # the HTTP library, which few need
+    from arms.wire import Place
 
     place = Place(name=spec.name, url=instance.location, token=_token_of(instance))
-    return RemoteArm(spec, place)
+    return RemoteArm(spec, place, is_gone=partial(is_gone, instance))
 
 
 def instances_of(name: str) -> tuple[Instance, ...]:
@@ -184,8 +185,8 @@ def is_gone(instance: Instance) -> bool:
 def away() -> Mapping[str, str]:
     """Return the arms that cannot be had now, each with the reason; ≤ 1 s old.
 
-    An arm is away when none of its places takes steps. One of which nothing is known
-    is not, and none is when the database cannot tell.
+    An arm is away when none of its places takes steps or is about to. One of which
+    nothing is known is not, and none is when the database cannot tell.
     """
     _read()
     names = {*_arms(), *_cache.last.specs}
@@ -203,7 +204,9 @@ def forget() -> None:
 
 
 def _is_away(name: str) -> bool:
-    return not any(each.takes_steps for each in instances_of(name))
+    return not any(
+        each.takes_steps or each.state == _State.STARTING for each in instances_of(name)
+    )
 
 
 def _why(name: str) -> str:
@@ -235,11 +238,16 @@ class _Cache:
 
     def read(self) -> _Snapshot:
         """Return what the tables said a second ago at most, if they can be read."""
-        if time.monotonic() >= self._fresh_until:
+        if not self._is_fresh():
             with self._lock:
-                if time.monotonic() >= self._fresh_until:
+                if not self._is_fresh():
                     self._refresh()
         return self.last
+
+    def _is_fresh(self) -> bool:
+        # An arm of the settings that nobody has reached is looked for each time.
+        is_recent = time.monotonic() < self._fresh_until
+        return is_recent and remote.names() <= self.last.specs.keys()
 
     def forget(self) -> None:
         with self._lock:
@@ -289,7 +297,7 @@ def _from_tables(last: _Snapshot) -> _Snapshot:
     )
 
 
-def _instances() -> Iterable[dict[str, Any]]:
+def _instances() -> Iterable[Any]:
     # A self-check that is too old counts as none.
     is_stale = When(
         location=IN_PROCESS,
@@ -297,15 +305,15 @@ def _instances() -> Iterable[dict[str, Any]]:
         checked_at__lt=Now() - KNOWN_FOR,
         then=Value(_State.STARTING),
     )
-    return (
-        ArmInstance.objects.annotate(now=Case(is_stale, default="state"))
-        .order_by("arm_id", "location")
-        .values(
-            *("id", "arm_id", "location", "now", "source", "weight", "detail"),
-            *("latency_ms", "token", "arm__limit", "arm__concurrency"),
-            "arm__updated_at",
-        )
+    found = ArmInstance.objects.annotate(now=Case(is_stale, default="state")).order_by(
+        "arm_id", "location"
     )
+    rows: Iterable[Any] = found.values(
+        *("id", "arm_id", "location", "now", "source", "weight", "detail"),
+        *("latency_ms", "token", "arm__limit", "arm__concurrency"),
+        "arm__updated_at",
+    )
+    return rows
 
 
 def _is_ours(row: Mapping[str, Any]) -> bool:

@@ -49,9 +49,14 @@ class _Setting(BaseModel):
         return plain_key(token)
 
 
+def names() -> frozenset[str]:
+    """Return the arms elsewhere that the settings name."""
+    return frozenset(each.name for each in _named())
+
+
 def is_named(name: str) -> bool:
     """Tell whether the settings name an arm elsewhere so."""
-    return any(each.name == name for each in _named())
+    return name in names()
 
 
 def names_place(name: str, url: str) -> bool:

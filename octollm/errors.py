@@ -335,14 +335,18 @@ class ArmError(OctoLLMError):
 
     Attributes:
         arm_name: which arm.
+        is_outage: whether the instance that was asked is unwell, and not the request.
     """
 
     code = "arm_failed"
 
-    def __init__(self, message: str = "", *, arm_name: str = "") -> None:
+    def __init__(
+        self, message: str = "", *, arm_name: str = "", is_outage: bool = False
+    ) -> None:
         """Name the arm."""
         super().__init__(message)
         self.arm_name = arm_name
+        self.is_outage = is_outage
 
 
 class ArmUnavailableError(ArmError):
@@ -351,6 +355,7 @@ class ArmUnavailableError(ArmError):
     Attributes:
         is_unstarted: whether the invocation provably never started. Otherwise nobody
             knows what came of it, and a retry asks for the same one.
+        hold_off_s: how long the instance wants to be left alone.
     """
 
     code = "arm_unavailable"
@@ -358,11 +363,44 @@ class ArmUnavailableError(ArmError):
     is_transient = True
 
     def __init__(
-        self, message: str = "", *, arm_name: str = "", is_unstarted: bool = False
+        self,
+        message: str = "",
+        *,
+        arm_name: str = "",
+        is_outage: bool = False,
+        is_unstarted: bool = False,
+        hold_off_s: float = 0.0,
     ) -> None:
         """Say what is known of the invocation."""
-        super().__init__(message, arm_name=arm_name)
+        super().__init__(message, arm_name=arm_name, is_outage=is_outage)
         self.is_unstarted = is_unstarted
+        self.hold_off_s = hold_off_s
+
+
+class ArmAwayError(ArmUnavailableError):
+    """Every instance that may do the step is away; the step waits for one.
+
+    Attributes:
+        wait_s: seconds after which it makes sense to ask again, nearly.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        arm_name: str = "",
+        is_unstarted: bool = True,
+        wait_s: float = 0.0,
+    ) -> None:
+        """Say when to ask again."""
+        super().__init__(message, arm_name=arm_name, is_unstarted=is_unstarted)
+        self.wait_s = wait_s
+
+
+class ArmBusyError(ArmAwayError):
+    """Every instance of the arm does as many steps as it takes at once."""
+
+    code = "arm_busy"
 
 
 class ArmInputError(ArmError):

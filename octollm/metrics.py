@@ -19,6 +19,7 @@ from django_prometheus.exports import ExportToDjangoView
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     Metric,
     generate_latest,
@@ -58,6 +59,35 @@ STEP_DURATION = Histogram(
 )
 CLAIMS = Counter(
     "octollm_claims_total", "Attempts to claim a step, by how they ended.", ["outcome"]
+)
+ARM_CALLS = Counter(
+    "octollm_arm_calls_total",
+    "Requests to arms by where they went (in-process or elsewhere) and what came: done, "
+    "failed (the instance's fault), refused (the request's), unstarted or stopped.",
+    ["arm", "place", "outcome"],
+)
+ARM_DURATION = Histogram(
+    "octollm_arm_call_duration_seconds",
+    "Time of requests to arms that were answered.",
+    ["arm", "place"],
+    buckets=_MINUTES,
+)
+ARM_IN_FLIGHT = Gauge(
+    "octollm_arm_calls_in_flight",
+    "Requests to arms that are under way.",
+    ["arm"],
+    multiprocess_mode="livesum",
+)
+ARM_WAITS = Counter(
+    "octollm_arm_waits_total",
+    "Steps put back because their arm could not take them: away or busy.",
+    ["arm", "why"],
+)
+STEP_QUEUED = Histogram(
+    "octollm_step_queued_seconds",
+    "Time from a step's being ready until an attempt at it began.",
+    ["arm"],
+    buckets=_MINUTES,
 )
 WORKER_STALLS = Counter(
     "octollm_worker_stalls_total",

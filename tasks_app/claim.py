@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from arms.routing import Route
 from octollm.types import JSONObject
 from tasks_app.models import Step, Task
 
@@ -18,7 +19,7 @@ class Claim:
     ``request_id`` belongs to the invocation and outlives a lost claim; unless
     ``is_new_request`` an attempt before used it. ``has_slot`` says that the owner's
     running steps are limited, and one more may start when this one ends. ``step`` and
-    ``task`` are as they were at the claim.
+    ``task`` are as they were at the claim. ``routes`` are those its invocation took.
     """
 
     claim_id: UUID
@@ -31,6 +32,12 @@ class Claim:
     has_slot: bool = False
     step: Step = field(compare=False)
     task: Task = field(compare=False)
+    routes: list[Route] = field(default_factory=list, compare=False)
+
+    @property
+    def route(self) -> Route:
+        """The last one, or an empty one."""
+        return self.routes[-1] if self.routes else Route()
 
 
 @dataclass(frozen=True, kw_only=True)

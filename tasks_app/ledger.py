@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import F, Q, QuerySet
 
-from arms.contract import CallPrice, ModelCall, ModelUsage, Recorded
+from arms.contract import CallPrice, ModelCall, ModelUsage, Recorded, Usage
 from octollm import metrics
 from octollm.errors import BudgetBusyError, CallCancelledError, IllegalStateError
 from tasks_app import funds
@@ -33,6 +33,12 @@ MAX_TOKENS = 100_000_000
 # What an operator may say that a call cost, and how long the reason may be.
 MAX_CORRECTION_USD = Decimal(1_000_000)
 MAX_REASON = 200
+
+_ENVELOPE = ("envelope_nano", "envelope_tokens", "step_id", "arm", "task")
+# An arm says what it cost, and not by the token.
+_REPORTED = CallPrice(
+    input_per_million=Decimal(0), output_per_million=Decimal(0), source="arm"
+)
 
 # In one statement, so that a reply that is taken is counted.
 _REPLAY = """
@@ -100,6 +106,54 @@ class TaskMeter:
         task_id = self._claim.step.task_id
         with _noted_when_deleted(task_id), task_turn(task_id) as turn:
             book(turn, charges().get(pk=charge_id), "release", Figures())
+
+    def book_usage(self, request_id: UUID, usage: Usage, *, arm: str, at: str) -> None:
+        """Book what an arm says that it used: from the step's envelope, then beyond."""
+        if not (usage.cost_usd or usage.input_tokens or usage.output_tokens):
+            return
+        claim, task_id = self._claim, self._claim.step.task_id
+        with _noted_when_deleted(task_id), task_turn(task_id) as turn:
+            request_hash = f"arm:{request_id.hex}"
+            mine = charges().filter(step=claim.step, request_hash=request_hash)
+            if mine.exists():
+                # Its store was asked again: it is in the books.
+                return
+            figures = _reported(usage)
+            step = Step.objects.only(*_ENVELOPE).get(pk=claim.step.pk)
+            own = _covered(step, figures)
+            turn.draw(step, nano=own.nano, tokens=own.tokens)
+            turn.hold(nano=own.nano, tokens=own.tokens)
+            charge = Charge(
+                task_id=task_id,
+                step=claim.step,
+                attempt=claim.attempt,
+                purpose="arm",
+                provider=at,
+                model=(usage.model or arm)[:MAX_REASON],
+                request_hash=request_hash,
+                nth=0,
+                held_nano=own.nano,
+                held_tokens=own.tokens,
+            )
+            note_price(charge, _REPORTED)
+            charge.save(force_insert=True)
+            book(turn, charge, "settle", figures)
+
+
+def _reported(usage: Usage) -> Figures:
+    """Return an arm's own figures, cut where the columns end."""
+    return Figures(
+        nano=to_nano(min(usage.cost_usd, MAX_CORRECTION_USD)),
+        input_tokens=min(usage.input_tokens, MAX_TOKENS),
+        output_tokens=min(usage.output_tokens, MAX_TOKENS),
+    )
+
+
+def _covered(step: Step, figures: Figures) -> Amount:
+    """Return how much of it the step's envelope holds."""
+    tokens = figures.input_tokens + figures.output_tokens
+    held = Amount(nano=step.envelope_nano, tokens=step.envelope_tokens)
+    return Amount(nano=figures.nano, tokens=tokens).within(held)
 
 
 @contextmanager

@@ -7,60 +7,55 @@ one short turn. A failure is recorded, not raised: the queue retries nothing.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from arms import boundary
-from arms.contract import ArmReply, ArmRequest, ArmServices, StepBudget
-from arms.registry import get_arm
-from arms.routing import Route, route_of
+from arms import boundary, dispatch
+from arms.contract import ArmRequest, ArmServices, StepBudget
 from octollm import metrics
-from octollm.errors import (
-    ArmUnavailableError,
-    BudgetBusyError,
-    BudgetExceededError,
-    CallCancelledError,
-    DatabaseUnavailableError,
-    DeadlineExceededError,
-    InvalidPlanError,
-    ModelUnavailableError,
-    OctoLLMError,
-)
-from octollm.resilience.backoff import full_jitter
+from octollm.errors import DatabaseUnavailableError, OctoLLMError
 from octollm.resilience.deadline import StopToken
-from octollm.types import JSONObject, JSONValue
+from octollm.types import JSONObject
 from planner.plan import Plan, resolve
 from planner.planning import make_plan
-from tasks_app import approvals, planning, replanning, revisions, rounds, steps_read
+from tasks_app import (
+    approvals,
+    planning,
+    replanning,
+    revisions,
+    rounds,
+    routes,
+    steps_read,
+)
 from tasks_app.amounts import Amount, to_usd
 from tasks_app.claims import held_claims
 from tasks_app.copied import compile_without, copied_steps
+from tasks_app.endings import (
+    done,
+    done_by_arm,
+    log_outcome,
+    note_late,
+    record_failure,
+    settle_error,
+)
 from tasks_app.finish import (
-    close_failed,
     close_judged,
     close_planned,
-    close_stopped,
     close_unimproved,
     findings_of,
     verdicts_of,
 )
 from tasks_app.hints import NOTHING, Hints
 from tasks_app.ledger import TaskMeter
-from tasks_app.models import Attempt, Step, Task
-from tasks_app.partial import has_more
-from tasks_app.turn import Claim, Ending, Turn, task_turn
+from tasks_app.models import Step, Task
+from tasks_app.turn import Claim, Turn, task_turn
 
 logger = logging.getLogger(__name__)
-_random = random.Random()  # noqa: S311  # spreads retries, guards nothing
-# How many of the shortest pauses a step waits for budget before it asks unasked.
-BUDGET_PAUSES = 5
 
 
 def run_step(claim: Claim) -> Hints:
@@ -73,7 +68,7 @@ def run_step(claim: Claim) -> Hints:
         except Task.DoesNotExist:
             # Cancelled and deleted while we worked: there is nothing to record on.
             metrics.CLAIMS.labels("late").inc()
-            _log_outcome(claim, "late", "task_deleted")
+            log_outcome(claim, "late", "task_deleted")
             return NOTHING
 
 
@@ -88,17 +83,17 @@ def _run_stage(claim: Claim, stop: StopToken) -> Hints:
     except Task.DoesNotExist:
         raise
     except OctoLLMError as error:
-        return _settle_error(claim, error)
+        return settle_error(claim, error)
     except (InterfaceError, OperationalError):
         # It counts: a statement that ends its backend each time must not go on so.
         logger.warning("a step lost its database", exc_info=True)
         away = DatabaseUnavailableError("The database was away while the step ran.")
-        return _record_failure(claim, away, is_transient=True)
+        return record_failure(claim, away, is_transient=True)
     except Exception:
         # A bug in one step must not end the loop that runs the others.
         logger.exception("a step failed unexpectedly")
         bug = OctoLLMError("Something went wrong here; the logs say what.")
-        return _record_failure(claim, bug, is_transient=True)
+        return record_failure(claim, bug, is_transient=True)
 
 
 @contextmanager
@@ -109,18 +104,6 @@ def _observed(arm: str) -> Iterator[None]:
         yield
     finally:
         metrics.STEP_DURATION.labels(arm).observe(time.perf_counter() - began)
-
-
-def _settle_error(claim: Claim, error: OctoLLMError) -> Hints:
-    if isinstance(error, BudgetBusyError):
-        return _wait_for_budget(claim, error)
-    if isinstance(error, BudgetExceededError):
-        return _stop_task(claim, error, stop_reason=f"budget_{error.limit}")
-    if isinstance(error, DeadlineExceededError):
-        return _stop_task(claim, error, stop_reason="deadline")
-    if isinstance(error, CallCancelledError):
-        return _give_back(claim)
-    return _record_failure(claim, error, is_transient=error.is_transient)
 
 
 # The stages -----------------------------------------------------------------------
@@ -134,8 +117,8 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
     judging, grants = planning.judging_cost(task), made.grants.to_json()
     version: JSONObject = {"plan_version": task.plan_version + 1}
     with task_turn(task.pk) as turn:
-        if not turn.end_attempt(claim, _done(output=version)):
-            return _note_late(claim)
+        if not turn.end_attempt(claim, done(output=version)):
+            return note_late(claim)
         if task.plan_only:
             # Nothing will be paid, so nothing is held.
             rows = planning.rows_of(made, judging=judging, free=Amount())
@@ -153,7 +136,7 @@ def plan(claim: Claim, stop: StopToken) -> Hints:
             question = approvals.question(task, made, steps=rows[1])
             turn.add_plan(*rows, grants=grants, kept=kept, approval=question)
             ready = turn.advance()
-    _log_outcome(claim, "done")
+    log_outcome(claim, "done")
     return Hints(count=ready)
 
 
@@ -176,10 +159,10 @@ def _judge_id(turn: Turn) -> str:
 def _end_unimproved(claim: Claim, why: JSONObject) -> Hints:
     """End the task: this step shows that going on would bring nothing new."""
     with task_turn(claim.step.task_id) as turn:
-        if not turn.end_attempt(claim, _done(output={"stopped": why["code"]})):
-            return _note_late(claim)
+        if not turn.end_attempt(claim, done(output={"stopped": why["code"]})):
+            return note_late(claim)
         close_unimproved(turn, why)
-    _log_outcome(claim, "done")
+    log_outcome(claim, "done")
     return NOTHING
 
 
@@ -194,13 +177,13 @@ def work(claim: Claim, stop: StopToken) -> Hints:
         claim, stop, dict(resolved) if isinstance(resolved, dict) else {}
     )
     taint = tuple(sorted({*screened.taint, *needed.taint}))
-    ending = _done_by_arm(claim, screened.reply, taint=taint)
+    ending = done_by_arm(claim, screened.reply, taint=taint)
     with task_turn(task.pk) as turn:
         screened.record()
         if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
+            return note_late(claim)
         ready = turn.advance()
-    _log_outcome(claim, "done")
+    log_outcome(claim, "done")
     return Hints(count=ready)
 
 
@@ -223,20 +206,20 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
             "constraints": list(task.constraints),
         },
     )
-    ending = _done_by_arm(claim, screened.reply)
+    ending = done_by_arm(claim, screened.reply)
     findings = findings_of(screened.reply.output, task)
     wish = replanning.wish_for(task, draft, findings)
     with task_turn(task.pk) as turn:
         screened.record()
         if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
+            return note_late(claim)
         if wish is not None and replanning.is_affordable(turn.task, wish):
             turn.record_verdicts(verdicts_of(findings))
             ready = replanning.replan(turn, wish)
         else:
             close_judged(turn, draft, screened.reply.output, task=task)
             ready = 0
-    _log_outcome(claim, "done")
+    log_outcome(claim, "done")
     return Hints(count=ready)
 
 
@@ -244,13 +227,21 @@ def judge(claim: Claim, stop: StopToken) -> Hints:
 def _invoke(
     claim: Claim, stop: StopToken, step_input: JSONObject
 ) -> boundary.ScreenedReply:
-    """Let the step's arm work, inside the boundary."""
-    return boundary.call(
-        _request(claim, step_input),
-        arm=get_arm(claim.step.arm),
-        services=_services(claim, stop),
-        scopes=boundary.Scopes(task=claim.task.pk, knowledge=claim.task.owner_id),
-        is_new=claim.is_new_request,
+    """Let an instance of the step's arm work, inside the boundary."""
+    return dispatch.invoke(
+        dispatch.Invocation(
+            request=_request(claim, step_input),
+            arm=claim.step.arm,
+            services=_services(claim, stop),
+            scopes=boundary.Scopes(task=claim.task.pk, knowledge=claim.task.owner_id),
+            is_new=claim.is_new_request,
+            is_retry=claim.attempt > 1,
+            holder=claim.claim_id,
+            pinned=routes.pinned(claim),
+            may_fall_back=partial(routes.may_fall_back, claim),
+            note=partial(routes.note, claim),
+            freed=routes.wake_waiting,
+        )
     )
 
 
@@ -275,6 +266,7 @@ def _request(claim: Claim, step_input: JSONObject) -> ArmRequest:
         input=step_input,
         constraints=list(task.constraints),
         criteria=[criteria[i] for i in claim.step.criteria if i < len(criteria)],
+        traceparent=_trace_of(claim),
         budget=StepBudget(
             max_cost_usd=to_usd(task.free_nano + claim.step.envelope_nano),
             max_tokens=task.free_tokens + claim.step.envelope_tokens,
@@ -283,200 +275,6 @@ def _request(claim: Claim, step_input: JSONObject) -> ArmRequest:
     )
 
 
-def _done(*, output: JSONObject) -> Ending:
-    return Ending(status=Step.Status.DONE, outcome=Attempt.Outcome.DONE, output=output)
-
-
-def _done_by_arm(
-    claim: Claim, reply: ArmReply, *, taint: tuple[str, ...] = ()
-) -> Ending:
-    route = _route(claim)
-    return Ending(
-        status=Step.Status.DONE,
-        outcome=Attempt.Outcome.DONE,
-        output=reply.output,
-        evidence=reply.evidence,
-        confidence=reply.confidence,
-        confidence_reason=reply.confidence_reason,
-        taint=taint,
-        log=reply.logs,
-        instance=route.instance,
-        reason=route.reason,
-    )
-
-
-def _route(claim: Claim) -> Route:
-    return route_of(claim.step.arm, is_repeat=not claim.is_new_request)
-
-
-# How a step can fail ----------------------------------------------------------------
-def _record_failure(claim: Claim, error: OctoLLMError, *, is_transient: bool) -> Hints:
-    """Record a retry, or the step's end and what follows from it."""
-    is_last = claim.attempt >= settings.OCTOLLM_MAX_ATTEMPTS
-    if is_transient and not is_last:
-        return _retry(claim, error)
-    status = Step.Status.DEAD if is_transient else Step.Status.FAILED
-    ending = _failed(claim, error, status=status)
-    with task_turn(claim.step.task_id) as turn:
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-        ready = after_failure(turn, claim.step, _details(error))
-    _log_outcome(claim, status, error.code)
-    return Hints(count=ready)
-
-
-def after_failure(turn: Turn, step: Step, error: JSONObject) -> int:
-    """Skip what depended on a step that will not be done; end the task if need be.
-
-    Returns how many steps became ready.
-    """
-    if step.kind == Step.Kind.WORK:
-        turn.skip_dependants()
-        if steps_read.is_anything_left(turn.task.pk):
-            return turn.advance()
-    if step.kind == Step.Kind.PLAN and turn.task.plan_version:
-        close_unimproved(turn, error)
-    else:
-        close_failed(turn, error, stop_reason=f"{step.kind}_failed")
-    return 0
-
-
-def _retry(claim: Claim, error: OctoLLMError) -> Hints:
-    route = _route(claim)
-    ending = Ending(
-        status=Step.Status.READY,
-        outcome=Attempt.Outcome.RETRY,
-        delay_s=_retry_delay_s(claim, error),
-        error=_details(error),
-        instance=route.instance,
-        reason=route.reason,
-        keeps_request=not _is_unstarted(claim, error),
-    )
-    return _put_back(claim, ending, code=error.code)
-
-
-def _is_unstarted(claim: Claim, error: OctoLLMError) -> bool:
-    """Tell whether the invocation provably never started, in no attempt.
-
-    Only then is the next try another one, under a new request id. After anything else,
-    also a bug of ours, the arm may have done the work.
-    """
-    is_unstarted = isinstance(error, ArmUnavailableError) and error.is_unstarted
-    return is_unstarted and claim.is_new_request
-
-
-def _retry_delay_s(claim: Claim, error: OctoLLMError) -> float:
-    """Return the pause: not before the provider wants it, not beyond the deadline."""
-    longest_s = settings.OCTOLLM_RETRY_MAX_S
-    delay_s = full_jitter(
-        claim.attempt,
-        base_s=settings.OCTOLLM_RETRY_MIN_S,
-        cap_s=longest_s,
-        random=_random,
-    )
-    if isinstance(error, ModelUnavailableError) and error.retry_after_s:
-        delay_s = max(delay_s, min(error.retry_after_s, longest_s))
-    left_s = (claim.deadline_at - datetime.now(UTC)).total_seconds()
-    return max(0.0, min(delay_s, left_s))
-
-
-def _wait_for_budget(claim: Claim, error: BudgetBusyError) -> Hints:
-    """Put the step back: what it needs is held by others and may come free.
-
-    Who gives it back wakes the step; asking again by itself is for what they miss.
-    """
-    with task_turn(claim.step.task_id) as turn:
-        is_woken = claim.step.pk not in turn.task.budget_waiters
-        pause_s = 0.0 if is_woken else BUDGET_PAUSES * settings.OCTOLLM_RETRY_MIN_S
-        ending = _released(delay_s=pause_s, error=_details(error))
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-    _log_outcome(claim, ending.outcome, error.code)
-    return Hints(count=1, delay_s=ending.delay_s)
-
-
-def _give_back(claim: Claim) -> Hints:
-    """Put a step back that was stopped here; a lost claim stays lost.
-
-    Its request id stays with it: nobody knows how far the invocation got.
-    """
-    return _put_back(claim, _released(keeps_request=True), code="stopped")
-
-
-def _released(**details: Any) -> Ending:
-    """Return the ending of an attempt that is given back and does not count."""
-    return Ending(
-        status=Step.Status.READY,
-        outcome=Attempt.Outcome.RELEASED,
-        is_counted=False,
-        **details,
-    )
-
-
-def _put_back(claim: Claim, ending: Ending, *, code: str) -> Hints:
-    """Make the step ready again, after the ending's delay."""
-    with task_turn(claim.step.task_id) as turn:
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-    _log_outcome(claim, ending.outcome, code)
-    return Hints(count=1, delay_s=ending.delay_s)
-
-
-def _stop_task(claim: Claim, error: OctoLLMError, *, stop_reason: str) -> Hints:
-    """End the task with what there is, unless the limit was raised meanwhile."""
-    with task_turn(claim.step.task_id) as turn:
-        is_over = not has_more(turn.task, since=claim.task, stop_reason=stop_reason)
-        ending = (
-            _failed(claim, error, status=Step.Status.FAILED)
-            if is_over
-            else _released(keeps_request=True, error=_details(error))
-        )
-        if not turn.end_attempt(claim, ending):
-            return _note_late(claim)
-        if is_over and claim.step.kind == Step.Kind.PLAN and turn.task.plan_version:
-            close_unimproved(turn, _details(error))
-        elif is_over:
-            close_stopped(turn, _details(error), stop_reason=stop_reason)
-    _log_outcome(claim, "stopped" if is_over else ending.outcome, error.code)
-    return NOTHING if is_over else Hints(count=1)
-
-
-def _failed(claim: Claim, error: OctoLLMError, *, status: Step.Status) -> Ending:
-    route = _route(claim)
-    return Ending(
-        status=status,
-        outcome=Attempt.Outcome.FAILED,
-        # Another run may try a dead step again: its arm may have done the work.
-        keeps_request=status == Step.Status.DEAD and not _is_unstarted(claim, error),
-        error=_details(error),
-        instance=route.instance,
-        reason=route.reason,
-    )
-
-
-def _details(error: OctoLLMError) -> JSONObject:
-    details: JSONObject = {"code": error.code, "message": error.message}
-    if isinstance(error, InvalidPlanError):
-        details["violations"] = list[JSONValue](error.violations)
-    return details
-
-
-def _note_late(claim: Claim) -> Hints:
-    _log_outcome(claim, "late")
-    return NOTHING
-
-
-def _log_outcome(claim: Claim, outcome: str, code: str = "") -> None:
-    # A dead step is one that a person should look at.
-    levels = {"done": logging.INFO, "dead": logging.ERROR}
-    logger.log(
-        levels.get(outcome, logging.WARNING),
-        "a step's attempt ended as %s",
-        outcome,
-        extra={
-            "task_id": str(claim.step.task_id),
-            "step_id": claim.step.step_id,
-            "attempt": claim.attempt,
-            "error_code": code,
-        },
-    )
+def _trace_of(claim: Claim) -> str:
+    """Return the W3C trace context: the task is the trace, the attempt the parent."""
+    return f"00-{claim.task.pk.hex}-{claim.claim_id.hex[-16:]}-01"

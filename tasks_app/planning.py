@@ -8,7 +8,7 @@ from itertools import chain
 from uuid import UUID
 
 from arms import llm
-from arms.registry import away, catalogue, get_arm
+from arms.registry import away, catalogue, spec_of
 from octollm.errors import TaskRejectedError
 from octollm.types import JSONObject
 from planner import plan as plans
@@ -194,7 +194,7 @@ def _work_step(planned: PlannedStep, *, envelope_nano: int) -> Step:
         description=planned.description,
         arm=planned.arm,
         capability=planned.capability,
-        queue=get_arm(planned.arm).spec.queue,
+        queue=spec_of(planned.arm).queue,
         depends_on=list(planned.depends_on),
         input=planned.input,
         criteria=list(planned.criteria),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.urls import reverse
 
@@ -13,7 +15,15 @@ from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.amounts import to_usd
 from tasks_app.copied import copied_from
-from tasks_app.models import Approval, Plan, Step, Task, TaskEvent, TaskResult
+from tasks_app.models import (
+    Approval,
+    Attempt,
+    Plan,
+    Step,
+    Task,
+    TaskEvent,
+    TaskResult,
+)
 from tasks_app.partial import BUDGET_REASONS
 from tasks_app.plan_versions import differences
 from tasks_app.planning import NEVER
@@ -144,9 +154,9 @@ def present_plan(task: Task, plan: Plan, steps: list[Step]) -> JSONObject:
     """Return the public shape of a plan version with its steps in order."""
     by_id = {step.pk: step for step in steps}
     ordered = [by_id[pk] for pk in plan.step_ids if pk in by_id]
-    shown = _revealed(
-        task, {"steps": [_step(step) for step in ordered], "result": plan.result}
-    )
+    tried = _attempts(task)
+    listed: list[JSONValue] = [_step(step, tried[step.pk]) for step in ordered]
+    shown = _revealed(task, {"steps": listed, "result": plan.result})
     return {
         "task_id": str(task.pk),
         "version": plan.version,
@@ -225,7 +235,26 @@ def _amount(nano: int, tokens: int) -> JSONObject:
     return {"cost_usd": f"{to_usd(nano):.9f}", "tokens": tokens}
 
 
-def _step(step: Step) -> JSONObject:
+def _attempts(task: Task) -> dict[UUID, list[JSONValue]]:
+    """Return the attempts at each step: where it was done, and why there."""
+    tried: dict[UUID, list[JSONValue]] = defaultdict(list)
+    for attempt in Attempt.objects.filter(step__task=task).defer("log").order_by("id"):
+        tried[attempt.step_id].append(
+            {
+                "number": attempt.number,
+                "outcome": attempt.outcome,
+                "error_code": attempt.error_code or None,
+                "instance": attempt.instance or None,
+                "reason": attempt.reason or None,
+                "queued_s": _number(attempt.queued_s),
+                "started_at": _iso(attempt.started_at),
+                "finished_at": _iso(attempt.finished_at),
+            }
+        )
+    return tried
+
+
+def _step(step: Step, tried: list[JSONValue]) -> JSONObject:
     return {
         "step_id": step.step_id,
         "kind": step.kind,
@@ -240,6 +269,7 @@ def _step(step: Step) -> JSONObject:
         "estimated_time_p90": step.estimated_time_p90,
         "status": step.status,
         "attempt_count": step.attempt_count,
+        "attempts": tried,
         "copied_from": copied_from(step),
         "confidence": _number(step.confidence),
         "error": step.error,

@@ -22,12 +22,12 @@ from octollm.resilience.models import Worker
 from octollm.types import JSONObject
 from tasks_app import approvals, fairness, retention, seals
 from tasks_app.claims import count_ready
+from tasks_app.endings import after_failure
 from tasks_app.finish import close_stopped
 from tasks_app.halting import give_back_stopped
 from tasks_app.hints import ACTORS
 from tasks_app.ledger import lost_charges, presume_lost
 from tasks_app.models import Step, Task
-from tasks_app.pipeline import after_failure
 from tasks_app.tending import each_task
 from tasks_app.turn import Turn
 

@@ -95,7 +95,7 @@ class GivenStepSerializer(StrictSerializer):
     ignored_fields = frozenset(
         {
             *("kind", "status", "attempt_count", "confidence", "error"),
-            "copied_from",
+            *("copied_from", "attempts"),
             *("estimated_cost", "estimated_time", "estimated_time_p90"),
             *("started_at", "finished_at"),
         }
@@ -409,6 +409,21 @@ class ResultSerializer(serializers.Serializer[Any]):
     plan_version = serializers.IntegerField()
 
 
+class AttemptSerializer(serializers.Serializer[Any]):
+    """One try of a step."""
+
+    number = serializers.IntegerField(help_text="Repeated by one that did not count.")
+    outcome = serializers.CharField()
+    error_code = serializers.CharField(allow_null=True)
+    instance = serializers.CharField(allow_null=True, help_text="Where it was done.")
+    reason = serializers.CharField(allow_null=True, help_text="Why there.")
+    queued_s = serializers.FloatField(
+        allow_null=True, help_text="From the step's being due until the try began."
+    )
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+
+
 class StepSerializer(serializers.Serializer[Any]):
     """One step of a plan and how far it is."""
 
@@ -425,6 +440,7 @@ class StepSerializer(serializers.Serializer[Any]):
     estimated_time_p90 = serializers.FloatField()
     status = serializers.CharField()
     attempt_count = serializers.IntegerField()
+    attempts = AttemptSerializer(many=True)
     copied_from = serializers.DictField(
         allow_null=True,
         help_text="Of a fork: the task and the step that the output was taken from.",

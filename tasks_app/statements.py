@@ -18,14 +18,15 @@ WITH s AS (
         started_at = COALESCE(started_at, clock_timestamp()),
         request_id = COALESCE(request_id, %(request_id)s)
     WHERE id = %(step)s AND status = 'ready'
-    RETURNING id, attempt_count, request_id
+    RETURNING id, attempt_count, request_id, GREATEST(ready_at, run_after) AS due_at
 )
-INSERT INTO attempts (step_id, number, claim_id, request_id, worker, outcome,
+INSERT INTO attempts (step_id, number, claim_id, request_id, worker, outcome, queued_s,
                       started_at, instance, reason, error_code, error_message, log)
 SELECT id, attempt_count, %(claim_id)s, request_id, %(worker)s, 'running',
+       GREATEST(0, extract(epoch FROM clock_timestamp() - due_at)),
        clock_timestamp(), '', '', '', '', ''
 FROM s
-RETURNING number, request_id, started_at
+RETURNING number, request_id, started_at, queued_s
 """
 
 # One row when the claim was mine, none when it was lost meanwhile.
@@ -56,8 +57,8 @@ WITH mine AS (
     UPDATE attempts SET
         outcome = %(outcome)s,
         finished_at = clock_timestamp(),
-        instance = %(instance)s,
-        reason = %(reason)s,
+        instance = COALESCE(NULLIF(%(instance)s, ''), attempts.instance),
+        reason = COALESCE(NULLIF(%(reason)s, ''), attempts.reason),
         error_code = %(error_code)s,
         error_message = %(error_message)s,
         log = %(log)s

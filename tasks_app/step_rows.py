@@ -6,7 +6,7 @@ Only ``turn.py`` changes rows by it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -88,10 +88,9 @@ class StepRows(TaskRow):
             if is_limited:
                 slots.free(claim_id)
             return None
-        attempt, request_id, now = row
-        if self.task.started_at is None:
-            limit = timedelta(seconds=self.task.max_time_seconds)
-            self.set(started_at=now, deadline_at=now + limit, clock_started_at=now)
+        attempt, request_id, now, queued_s = row
+        metrics.STEP_QUEUED.labels(step.arm).observe(queued_s)
+        self._start_clock(now)
         stage = {"plan": Stage.PLANNING, "judge": Stage.JUDGING}
         self.move(Status.PROCESSING, stage.get(step.kind, Stage.EXECUTING))
         self.event("step.started", step_id=step.step_id, attempt=attempt)
@@ -109,6 +108,12 @@ class StepRows(TaskRow):
             step=step,
             task=self.task,
         )
+
+    def _start_clock(self, now: datetime) -> None:
+        """Let the task's time run from its first claim on."""
+        if self.task.started_at is None:
+            limit = timedelta(seconds=self.task.max_time_seconds)
+            self.set(started_at=now, deadline_at=now + limit, clock_started_at=now)
 
     def end_attempt(self, claim: Claim, ending: Ending) -> bool:
         """Record how a claim ended; false when the claim was lost meanwhile."""

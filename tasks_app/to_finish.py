@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from arms import llm
 from arms.contract import Capability
-from arms.registry import get_arm
+from arms.registry import spec_of
 from octollm.errors import ArmUnavailableError, ModelError
 from octollm.types import JSONObject
 from planner.constraints import forbids_model
@@ -165,6 +165,6 @@ def _tokens(step: Step) -> int | None:
 
 def _offer(arm: str, capability: str) -> Capability | None:
     try:
-        return get_arm(arm).spec.capability(capability)
+        return spec_of(arm).capability(capability)
     except ArmUnavailableError:
         return None

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from arms import health, llm, probing, registration
 from arms.registry import local_catalogue
+from arms.retry_budget import budgets
 from octollm import metrics
 from octollm.resilience import leaders, outbound
 from octollm.resilience.models import Worker
@@ -109,6 +110,7 @@ class ThisWorker:
         held_claims.renew()
 
     def _beat(self) -> None:
+        budgets.refill()
         known = Worker.objects.filter(pk=self.id).update(heartbeat_at=Now())
         if not known:
             self._announce()

@@ -36,6 +36,9 @@ class Ways:
 
     Attributes:
         has_store: whether it can say what it did; without, it does all it is asked.
+        shares_store: whether it says that each instance can say it of all.
+        fallback: the arm that may do its work while it is away.
+        concurrency: how many steps it says that it takes at once.
         can_tell: whether it can say what a killed life of it left unfinished.
         token: what a caller must show.
         does: what a step gets that does not say.
@@ -45,6 +48,9 @@ class Ways:
 
     name: str = "remote"
     has_store: bool = True
+    shares_store: bool = False
+    fallback: str = ""
+    concurrency: int | None = None
     can_tell: bool = True
     is_repeatable: bool = False
     token: str = ""
@@ -63,6 +69,9 @@ class Ways:
             "sees": ["EMAIL", "PHONE"],
             "is_repeatable": self.is_repeatable,
             "has_store": self.has_store,
+            "shares_store": self.shares_store,
+            "fallback": self.fallback,
+            "concurrency": self.concurrency,
         }
 
 
@@ -146,8 +155,12 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, body: Any) -> None:
         self.send(status, json.dumps(body).encode())
 
-    def send(self, status: int, body: bytes, *, length: int | None = None) -> None:
+    def send(
+        self, status: int, body: bytes, *, length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
@@ -324,6 +337,12 @@ def _decline(to: _Handler) -> None:
     to.answer(503, {"code": "not_accepted", "detail": "Too much to do."})
 
 
+def _hold_off(to: _Handler) -> None:
+    """Answer that nothing is taken on for half a minute."""
+    body = {"code": "not_accepted", "detail": "Too much to do."}
+    to.send(503, json.dumps(body).encode(), Retry_After="30")
+
+
 def _refuse(to: _Handler) -> None:
     """Answer that the input is wrong."""
     to.answer(422, {"code": "bad_input", "detail": "There is no value."})
@@ -380,6 +399,7 @@ DOES: dict[str, Callable[[_Handler], None]] = {
     "fail": _fail,
     "fail_after": _fail_after,
     "decline": _decline,
+    "hold_off": _hold_off,
     "refuse": _refuse,
     "babble": _babble,
     "drip": _drip,

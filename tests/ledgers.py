@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from arms.contract import ArmServices, ModelCall, ModelUsage, Recorded
+from arms.contract import ArmServices, ModelCall, ModelUsage, Recorded, Usage
 from octollm.errors import BudgetExceededError
 from octollm.resilience.deadline import StopToken
 
@@ -19,6 +19,7 @@ class MemoryMeter:
     calls: list[ModelCall] = field(default_factory=list)
     usages: list[ModelUsage] = field(default_factory=list)
     replies: dict[tuple[str, int], str] = field(default_factory=dict)
+    reported: dict[UUID, Usage] = field(default_factory=dict)
     max_tokens: int = 1_000_000
     _asked: Counter[str] = field(default_factory=Counter)
 
@@ -55,6 +56,9 @@ class MemoryMeter:
 
     def release(self, charge_id: UUID) -> None:
         self._end(charge_id, "released")
+
+    def book_usage(self, request_id: UUID, usage: Usage, *, arm: str, at: str) -> None:
+        self.reported[request_id] = usage
 
     def _end(self, charge_id: UUID, state: str) -> None:
         assert self.states[charge_id] == "held", "a charge ends once"

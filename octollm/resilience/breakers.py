@@ -104,6 +104,10 @@ _HAND_BACK = """
 UPDATE breakers SET open_until = clock_timestamp(), updated_at = clock_timestamp()
 WHERE name = %(name)s AND state = 'half_open'
 """
+_MAY_PROBE = """
+UPDATE breakers SET open_until = clock_timestamp(), updated_at = clock_timestamp()
+WHERE name = %(name)s AND state = 'open' AND open_until > clock_timestamp()
+"""
 _HOLD_OFF = """
 INSERT INTO breakers (name, state, failures, retry_at, updated_at)
 VALUES (%(name)s, 'closed', 0,
@@ -125,6 +129,12 @@ def ask(name: str) -> Permit:
     if row is None or row.state == Breaker.State.CLOSED:
         return _ALLOWED
     return _probe(name)
+
+
+def wait_s(name: str) -> float:
+    """Return the seconds until ``name`` may be asked, 0.0 if now; claims no probe."""
+    row = _cache.row(name)
+    return row.wait_s() if row else 0.0
 
 
 def succeeded(name: str) -> None:
@@ -152,6 +162,11 @@ def hold_off(name: str, *, seconds: float) -> None:
     """
     if seconds > 0:
         _write(_HOLD_OFF, name=name, hold_s=min(seconds, MAX_HOLD_OFF_S))
+
+
+def may_probe(name: str) -> None:
+    """Tell that a check from aside found it well: the next caller may find out now."""
+    _write(_MAY_PROBE, name=name)
 
 
 def hand_back(name: str) -> None:

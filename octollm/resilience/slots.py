@@ -76,6 +76,12 @@ def free(*holders: UUID) -> int:
         return int(cursor.rowcount)
 
 
+def free_in(scope: str, holder: UUID) -> bool:
+    """Free what a holder has in one scope; say whether there was something."""
+    taken = Slot.objects.filter(scope=scope, holder=holder)
+    return bool(taken.update(holder=None, taken_at=None))
+
+
 def sweep(find_living: Callable[[Collection[UUID]], Collection[UUID]]) -> int:
     """Free what is held by nobody who lives; return how many places.
 

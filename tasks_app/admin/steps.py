@@ -32,7 +32,10 @@ class AttemptInline(ReadOnlyInline):
     """The attempts at a step."""
 
     model = Attempt
-    fields = ("link", "outcome", "worker", "started_at", "finished_at", "error_code")
+    fields = (
+        *("link", "outcome", "instance", "reason", "worker", "queued_s"),
+        *("started_at", "finished_at", "error_code"),
+    )
     readonly_fields = fields
 
     @display(description="Number")

@@ -157,6 +157,12 @@ class Step(models.Model):
                 name="idx_steps_owner",
                 condition=Q(status__in=("ready", "running")),
             ),
+            # Who waits for a place at an arm; there are few or none.
+            models.Index(
+                fields=["arm", "priority_rank", "owner_rank", "id"],
+                name="idx_steps_arm_busy",
+                condition=Q(status="ready", error__code="arm_busy"),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(name="steps_step_id", fields=["task", "step_id"]),
@@ -233,6 +239,8 @@ class Attempt(models.Model):
     instance = models.CharField(default="", db_default="", blank=True)
     reason = models.CharField(default="", db_default="", blank=True)
     worker = models.CharField(default="", db_default="", blank=True)
+    # From the step's being due until this attempt began.
+    queued_s = models.FloatField(null=True)
     started_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
     outcome = models.CharField(choices=Outcome, default=Outcome.RUNNING)

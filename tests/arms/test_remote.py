@@ -99,7 +99,7 @@ def test_arm_that_moved_is_not_taken_for_the_one_before(
     name_in_settings(settings, "http://127.0.0.1:9")
     registry.forget()
 
-    assert registry.location_of("remote") == ""
+    assert registry.instances_of("remote") == ()
 
 
 def test_entry_is_fetched_again_only_when_it_is_old(known: ArmServer):
@@ -190,4 +190,4 @@ def test_mistake_in_the_settings_is_found_and_not_repeated(
 def test_arm_in_process_comes_before_one_elsewhere(settings: Any):
     settings.OCTOLLM_REMOTE_ARMS = [{"name": "gate", "url": "http://127.0.0.1:9"}]
 
-    assert registry.location_of("gate") == "in-process"
+    assert [each.is_here for each in registry.instances_of("gate")] == [True]

@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 
 from octollm.errors import BudgetBusyError, BudgetExceededError
-from tasks_app import pipeline
+from tasks_app import endings
 from tasks_app.ledger import TaskMeter
 from tasks_app.models import Charge, Step, Task
 from tasks_app.turn import Claim, Ending, task_turn
@@ -53,7 +53,7 @@ def meters(task: Task, *step_ids: str) -> list[TaskMeter]:
 
 def put_back(claim: Claim) -> None:
     """End an attempt as the pipeline does for a step that waits."""
-    pipeline._settle_error(claim, BudgetBusyError(limit="cost"))
+    endings.settle_error(claim, BudgetBusyError(limit="cost"))
 
 
 def held_event(task: Task) -> dict[str, Any]:
@@ -311,7 +311,7 @@ class TestNobodyWaitsForEver:
         try:
             meter.presume(meter.reserve(call()))
         except BudgetExceededError as refused:
-            pipeline._settle_error(claim, refused)
+            endings.settle_error(claim, refused)
             return False
         with task_turn(claim.step.task_id) as turn:
             turn.end_attempt(claim, done({}))

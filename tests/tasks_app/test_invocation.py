@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from arms import boundary
 from octollm.errors import (
     ArmUnavailableError,
     ModelUnavailableError,
@@ -81,7 +82,10 @@ def test_invocation_that_an_attempt_before_may_have_begun_is_kept(monkeypatch):
 
 
 def test_failed_attempt_says_where_it_went(monkeypatch):
-    failing(monkeypatch, UNSTARTED)
+    def fail(*_: Any, **__: Any) -> None:
+        raise ArmUnavailableError("It broke the connection.")
+
+    monkeypatch.setattr(boundary, "call", fail)
     task = make_planned_task(make_step("a"))
 
     run_step(claim_of(task, "a"))

@@ -29,7 +29,7 @@ from octollm.errors import (
     IllegalStateError,
     OwnerBudgetExceededError,
 )
-from tasks_app import chain, pipeline
+from tasks_app import chain, endings
 from tasks_app.amounts import cost_nano
 from tasks_app.booking import CHANGES, Act
 from tasks_app.ledger import (
@@ -263,7 +263,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _refused(self, step_id: str, refused: BudgetExceededError) -> None:
         if refused.is_transient:
-            pipeline._settle_error(self.claims.pop(step_id), refused)
+            endings.settle_error(self.claims.pop(step_id), refused)
         else:
             # It could not have fitted, whatever the others gave back.
             spent, _, spent_tokens, _ = books(self.task)

@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 
 from octollm.errors import IllegalStateError
 from tasks_app import chain, states
+from tasks_app.endings import after_failure
 from tasks_app.models import Attempt, Step, Task, TaskEvent
-from tasks_app.pipeline import after_failure
 from tasks_app.repair import RULES
 from tasks_app.turn import Claim, Ending, task_turn
 from tests.builders import done, failed, make_judge, make_plan, make_step, make_task

@@ -36,6 +36,9 @@ class NoMeter:
     def presume(self, charge_id: UUID) -> None:
         raise AssertionError("no model call was expected")
 
+    def book_usage(self, request_id: UUID, usage: Any, *, arm: str, at: str) -> None:
+        raise AssertionError("no usage was expected")
+
     def release(self, charge_id: UUID) -> None:
         raise AssertionError("no model call was expected")
 
