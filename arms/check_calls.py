@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import httpx2
 from django.conf import settings
 
-from arms.client import Place
 from arms.contract import ArmRequest, StepBudget
+from arms.wire import Place
 from octollm.types import JSONObject
 
 # How long an arm may take for the example's work.

@@ -15,10 +15,11 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from arms.check_calls import WORK_S, Answer, BrokenError, Caller, make_request
-from arms.client import ANSWER_TIMEOUT_S, Place
+from arms.client import ANSWER_TIMEOUT_S
 from arms.contract import ArmReply, ArmRequest, Capability
 from arms.entries import NAME, Entry, read_entry
 from arms.example_input import example_of, misfit_of
+from arms.wire import Place
 from octollm.errors import ArmError
 from octollm.types import JSONObject
 

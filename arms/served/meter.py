@@ -90,6 +90,18 @@ class LocalMeter:
             call = self._held.pop(charge_id)
             self._count(call, _worst(call))
 
+    def book_usage(self, request_id: UUID, usage: Usage, *, arm: str, at: str) -> None:
+        """Count what another arm says that it used."""
+        with self._lock:
+            self._models.append(usage.model or arm)
+            self._spent.append(
+                _Spent(
+                    cost_usd=usage.cost_usd,
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                )
+            )
+
     def release(self, charge_id: UUID) -> None:
         """Give the hold back."""
         with self._lock:

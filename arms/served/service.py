@@ -50,7 +50,6 @@ logger = logging.getLogger(__name__)
 
 # How long what a self-check found is good for.
 CHECK_TTL_S = 5.0
-LOST = "Its process ended, and what came of it is not known."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +272,7 @@ class Service:
         """Answer with what the store has: to a look, or to a request made again."""
         if found is not None and found.state == "lost":
             is_lost = not self.arm.spec.is_repeatable
-            found = store.Found(state="failed", outcome={"detail": LOST})
+            found = store.Found(state="failed", outcome={"detail": store.LOST})
             found = found if is_lost else None
         if found is None:
             # Forgotten between two looks: it may be asked for again at once.

@@ -26,6 +26,7 @@ from reflex.vault import settings_fernet
 # says so.
 LEASE_S = 10.0
 RENEW_S = 2.0
+LOST = "Its process ended, and what came of it is not known."
 
 State = Literal["running", "lost", "done", "failed"]
 _State = ServedExecution.State
