@@ -17,10 +17,11 @@ from arms.entries import NAME
 from arms.providers import plain_key, plain_url
 from arms.registration import Announcement
 from arms.registry_models import MAX_WEIGHT, ArmInstance
-from octollm.access.keys import ARMS_SCOPE
 from octollm.access.models import ApiKey
 from octollm.serializers import StrictSerializer, query_of
 
+# The scope of a key that may announce any arm; of one arm it is `arm:NAME`.
+ANY_ARM = "arms"
 MAX_URL_LENGTH = MAX_TOKEN_LENGTH = 500
 
 
@@ -39,7 +40,7 @@ class MayAnnounce(BasePermission):
             return False
         scopes = _scopes(request)
         return scopes is None or any(
-            scope == ARMS_SCOPE or scope.startswith("arm:") for scope in scopes
+            scope == ANY_ARM or scope.startswith("arm:") for scope in scopes
         )
 
 
@@ -101,7 +102,7 @@ class ArmInstanceListView(APIView):
         serializer.is_valid(raise_exception=True)
         given = dict(serializer.validated_data)
         scopes, wish = _scopes(request), given.pop("state")
-        if scopes is not None and not scopes & {ARMS_SCOPE, f"arm:{given['arm']}"}:
+        if scopes is not None and not scopes & {ANY_ARM, f"arm:{given['arm']}"}:
             raise PermissionDenied(MayAnnounce.message)
         announced = hear(
             Announcement(source=ArmInstance.Source.ANNOUNCED, **given), wish

@@ -19,31 +19,36 @@ _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 
 
+_Url = Annotated[
+    str | None, typer.Option(help="Where workers reach it (default: http://HOST:PORT).")
+]
+_Api = Annotated[
+    str, typer.Option(help="The API that is told, such as http://octollm:8000.")
+]
+_Key = Annotated[
+    str,
+    typer.Option(
+        help="An API key with the scope arms or arm:NAME; better in the variable.",
+        envvar="OCTOLLM_ARM_KEY",
+        show_envvar=True,
+    ),
+]
+_Weight = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Its share of the calls.")
+]
+
+
 @arm.command()
 def serve(  # noqa: PLR0913  # a command's options
     name: Annotated[str, typer.Argument(help="An arm of OCTOLLM_ARMS.")],
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
-    url: Annotated[
-        str | None,
-        typer.Option(help="Where workers reach it (default: http://HOST:PORT)."),
-    ] = None,
-    announce_to: Annotated[
-        str, typer.Option(help="The API that is told, such as http://octollm:8000.")
-    ] = "",
-    key: Annotated[
-        str,
-        typer.Option(
-            help="An API key with the scope arms or arm:NAME; better in the variable.",
-            envvar="OCTOLLM_ARM_KEY",
-            show_envvar=True,
-        ),
-    ] = "",
+    url: _Url = None,
+    announce_to: _Api = "",
+    key: _Key = "",
     threads: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
-    weight: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Its share of the calls.")
-    ] = None,
+    weight: _Weight = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run one arm of ours as an HTTP service of its own, until SIGTERM."""
@@ -52,19 +57,12 @@ def serve(  # noqa: PLR0913  # a command's options
     if key:
         os.environ["OCTOLLM_ARM_KEY"] = key
     join_with_django(data_dir)
-    from django.conf import settings  # needs Django, as do these
-
-    from arms import registry
+    _refuse_unusable(name, announce_to)
+    from arms import registry  # needs Django
     from arms.served.process import Serving
     from arms.served.process import serve as run
     from octollm.embedded import tether
 
-    if name not in {spec.name for spec in registry.local_catalogue()}:
-        refuse(f"OCTOLLM_ARMS has no arm {name}")
-    if announce_to and not settings.OCTOLLM_ARM_KEY:
-        refuse("an announcement takes a key: OCTOLLM_ARM_KEY")
-    if not announce_to and not settings.OCTOLLM_ARM_TOKEN:
-        refuse("without --announce-to nobody learns the token: set OCTOLLM_ARM_TOKEN")
     tether.hold()
     shown = f"[{host}]" if ":" in host else host
     serving = Serving(
@@ -76,6 +74,20 @@ def serve(  # noqa: PLR0913  # a command's options
         weight=weight,
     )
     run(registry.get_arm(name), serving)
+
+
+def _refuse_unusable(name: str, announce_to: str) -> None:
+    """End the command where the arm could be reached by nobody."""
+    from django.conf import settings  # needs Django
+
+    from arms import registry
+
+    if name not in {spec.name for spec in registry.local_catalogue()}:
+        refuse(f"OCTOLLM_ARMS has no arm {name}")
+    if announce_to and not settings.OCTOLLM_ARM_KEY:
+        refuse("an announcement takes a key: OCTOLLM_ARM_KEY")
+    if not announce_to and not settings.OCTOLLM_ARM_TOKEN:
+        refuse("without --announce-to nobody learns the token: set OCTOLLM_ARM_TOKEN")
 
 
 @arm.command()

@@ -140,13 +140,14 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         choices=[(scope, scope) for scope in sorted(KNOWN_SCOPES)],
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text="None: the full API. “arms”: announce instances of any arm.",
+        help_text="None: the full API.",
     )
-    arms = forms.CharField(
+    announces = forms.CharField(
         required=False,
         max_length=1_000,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Names of the only arms that it may announce, with commas between.",
+        help_text="To announce instances of an arm, and for nothing else: arm:NAME, "
+        "several with commas between, or arms for any arm.",
     )
 
     class Meta:
@@ -156,12 +157,12 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         fields = ("owner", "name", "scopes", "expires_at")
 
     def clean(self) -> dict[str, Any]:
-        """Make a scope of each arm that is named."""
+        """Add the scopes of arms to the others."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        names = [each.strip() for each in cleaned.get("arms", "").split(",")]
-        scopes = [f"arm:{name}" for name in names if name]
+        named = [each.strip() for each in cleaned.get("announces", "").split(",")]
+        scopes = [each for each in named if each]
         if not all(map(is_scope, scopes)):
-            self.add_error("arms", "A name has small letters, digits and “_” only.")
+            self.add_error("announces", "Each is arm:NAME, or arms for any arm.")
         else:
             cleaned["scopes"] = [*cleaned.get("scopes", []), *scopes]
         return cleaned
@@ -200,7 +201,7 @@ class ApiKeyAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for what a new key needs; show all that is kept of an old one."""
         asked = ApiKeyForm.Meta.fields
-        return (*asked, "arms") if obj is None else (*asked, *self.readonly_fields)
+        return (*asked, "announces") if obj is None else (*asked, *self.readonly_fields)
 
     @display(description="scopes")
     def shown_scopes(self, key: ApiKey) -> str:

@@ -23,11 +23,10 @@ from octollm.access.models import ApiKey, Owner
 from octollm.rows import RowReader
 
 TOKEN = re.compile(r"octo_[A-Za-z0-9_-]{43}", re.ASCII)
-# `metrics`: read them. `arms`: announce instances of any arm, which then get the steps
-# of all owners; `arm:NAME` of one arm only.
-ARMS_SCOPE = "arms"
-KNOWN_SCOPES = frozenset({"metrics", ARMS_SCOPE})
-ARM_SCOPE = re.compile(r"arm:[a-z][a-z0-9_]{0,63}", re.ASCII)
+# Read the metrics.
+KNOWN_SCOPES = frozenset({"metrics"})
+# Announce instances of any arm, or of one: they then get the steps of all owners.
+ARM_SCOPE = re.compile(r"arms|arm:[a-z][a-z0-9_]{0,63}", re.ASCII)
 # How much of a token is kept to recognise it by; 48 of its 256 bits.
 PREFIX_LENGTH = len("octo_") + 8
 _USE_INTERVAL = timedelta(minutes=1)
