@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import close_old_connections
 
-from arms.served.service import Answer, Service
+from arms.served.service import Answer, Caller, Service
 
 LOOK_THREADS = 4
 # Of a request: it may hold what several steps before gave.
@@ -100,15 +100,27 @@ class Application:
         if refusal is not None:
             return refusal
 
+        caller = Caller()
+
         def work() -> Answer:
-            # The place is free when the work is over, also if the caller hung up: what
-            # it asked for is in the store when it asks again.
+            # The place is free when the work is over, not when the caller hangs up.
             try:
-                return self._service.execute(bytes(body))
+                return self._service.execute(bytes(body), caller)
             finally:
                 self._service.leave_place()
 
-        return await _in_thread(self._workers, work)
+        watch = asyncio.ensure_future(_watch(receive, caller))
+        try:
+            return await _in_thread(self._workers, work)
+        finally:
+            watch.cancel()
+
+
+async def _watch(receive: _Receive, caller: Caller) -> None:
+    """Notice when the caller closes the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    caller.leave()
 
 
 async def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answer:

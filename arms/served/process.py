@@ -80,7 +80,7 @@ class ArmProcess:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         serving = loop.create_task(self._server.serve())
-        Thread(target=self._renew, name="renewal", daemon=True).start()
+        Thread(target=self._tend, name="tending", daemon=True).start()
         wanted = loop.create_task(self._wanted.wait())
         try:
             await loop.run_in_executor(None, self._await_socket)
@@ -134,11 +134,11 @@ class ArmProcess:
                 return
             time.sleep(POLL_S)
 
-    def _renew(self) -> None:
+    def _tend(self) -> None:
         while not self._left.wait(store.RENEW_S):
             close_old_connections()
             try:
-                self._service.renew()
+                self._service.tend()
             except Error as error:
                 logger.warning("a renewal failed: %s", type(error).__name__)
 

@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 # How long what a self-check found is good for.
 CHECK_TTL_S = 5.0
+# How soon a caller whose connection broke asks after its request, by far.
+GRACE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,35 @@ class Answer:
 
     status: int
     body: JSONObject
+
+
+class Caller:
+    """Who waits for an answer, as far as the socket tells."""
+
+    def __init__(self) -> None:
+        """Be there."""
+        self.left_at: float | None = None
+
+    def leave(self) -> None:
+        """Note that nobody waits any more; from any thread."""
+        self.left_at = time.monotonic()
+
+
+@dataclass
+class _Running:
+    """A request that is being done, its caller, and when it was last asked after."""
+
+    stop: StopToken
+    caller: Caller
+    asked_at: float = 0.0
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its caller hung up and nobody has asked after it for a while."""
+        left_at = self.caller.left_at
+        if left_at is None:
+            return False
+        return time.monotonic() - max(left_at, self.asked_at) > GRACE_S
 
 
 class Service:
@@ -71,7 +102,7 @@ class Service:
         self._places = places
         self._lock = threading.Lock()
         self._taken = 0
-        self._running: dict[UUID, StopToken] = {}
+        self._running: dict[UUID, _Running] = {}
         self._is_draining = False
         self._health = Health(is_healthy=False, detail="It has not been checked yet.")
         self._check_at = 0.0
@@ -113,7 +144,10 @@ class Service:
 
     def _check(self) -> Health:
         try:
+            store.find(self.life)
             return self.arm.check()
+        except (InterfaceError, OperationalError):
+            return Health(is_healthy=False, detail="The database is away.")
         except Exception as error:
             logger.exception("an arm's self-check raised")
             return Health(is_healthy=False, detail=type(error).__name__)
@@ -121,6 +155,7 @@ class Service:
     def execution(self, request_id: str) -> Answer:
         """Answer with what was done under a request id, by whichever instance."""
         try:
+            self._note_interest(UUID(request_id))
             found = store.find(UUID(request_id))
         except ValueError:
             return Answer(status=404, body={"state": "unknown"})
@@ -153,18 +188,30 @@ class Service:
         """Ask what still runs to stop; its callers find it as never begun."""
         with self._lock:
             running = list(self._running.values())
-        for stop in running:
-            stop.cancel()
+        for each in running:
+            each.stop.cancel()
 
-    def renew(self) -> None:
-        """Say of what runs that somebody is at it."""
+    def tend(self) -> None:
+        """Say of what runs that somebody is at it; stop what nobody waits for.
+
+        A cancelled task closes the connection. A worker whose connection broke asks
+        after the request at once, and then it goes on.
+        """
         with self._lock:
-            running = list(self._running)
+            running = dict(self._running)
         store.renew(running, life=self.life)
+        for each in running.values():
+            if each.is_abandoned and self.arm.spec.is_repeatable:
+                each.stop.cancel()
+
+    def _note_interest(self, request_id: UUID) -> None:
+        with self._lock:
+            if request_id in self._running:
+                self._running[request_id].asked_at = time.monotonic()
 
     # The work ----------------------------------------------------------------------
-    def execute(self, body: bytes) -> Answer:
-        """Do one step, once per request id; the caller has taken a place for it."""
+    def execute(self, body: bytes, caller: Caller) -> Answer:
+        """Do one step, once per request id; a place has been taken for it."""
         request = self._read(body)
         if isinstance(request, Answer):
             return request
@@ -175,7 +222,7 @@ class Service:
         if stop.remaining_s <= 0:
             return not_accepted("The deadline is over.")
         try:
-            with self._noted(request.request_id, stop) as is_new:
+            with self._noted(request.request_id, _Running(stop, caller)) as is_new:
                 is_ours = is_new and self._begin(request)
                 if is_ours:
                     return self._work(request, stop)
@@ -195,10 +242,11 @@ class Service:
         return request
 
     @contextmanager
-    def _noted(self, request_id: UUID, stop: StopToken) -> Iterator[bool]:
+    def _noted(self, request_id: UUID, running: _Running) -> Iterator[bool]:
         """Keep a request among those that run; say whether it was not there yet."""
+        self._note_interest(request_id)
         with self._lock:
-            is_new = self._running.setdefault(request_id, stop) is stop
+            is_new = self._running.setdefault(request_id, running) is running
         try:
             yield is_new
         finally:

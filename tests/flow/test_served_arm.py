@@ -17,6 +17,8 @@ from arms.check_kit import Asked, check_arm
 from arms.knowledge import documents
 from arms.knowledge.documents import NewDocument
 from arms.registry_models import ArmInstance, ServedExecution
+from arms.served.service import GRACE_S
+from arms.served.store import RENEW_S
 from octollm.access.keys import create_key, get_or_create_owner
 from tests.engines import TestEngines
 from tests.fakes import FakeModel, completion
@@ -116,6 +118,37 @@ def test_a_deadline_ends_the_work_and_leaves_nothing(served: ServedArm) -> None:
 
     assert (answer.status_code, answer.json()["code"]) == (503, "not_accepted")
     assert served.state_of(body["request_id"]) == "unknown"
+
+
+def hang_up_on(arm: ServedArm, body: dict[str, Any]) -> None:
+    """Send a request and close the connection while it runs."""
+    with arm.client as client, pytest.raises(httpx2.ReadTimeout):
+        client.post("/execute", json=body, timeout=0.5)
+
+
+def test_what_nobody_waits_for_is_stopped_after_a_while(served: ServedArm) -> None:
+    body = request_of("hang")
+    hang_up_on(served, body)
+
+    row = ServedExecution.objects.filter(pk=body["request_id"])
+    assert row.get().state == "running"
+    wait_until(lambda: not row.exists(), timeout_s=15)
+
+
+def test_what_is_asked_after_goes_on_though_the_caller_hung_up(
+    served: ServedArm, gate: Gate
+) -> None:
+    body = request_of("wait", gate=str(gate.path))
+    hang_up_on(served, body)
+
+    enough = time.monotonic() + GRACE_S + 2 * RENEW_S + 1
+    wait_until(
+        lambda: served.state_of(body["request_id"]) != "running"
+        or time.monotonic() > enough
+    )
+    gate.open()
+    wait_until(lambda: served.state_of(body["request_id"]) == "done")
+    assert len(gate.entries("a")) == 1
 
 
 def test_nobody_is_served_without_the_token(served: ServedArm) -> None:
