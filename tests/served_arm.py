@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,16 @@ import httpx2
 from octollm.embedded.processes import kill_group
 from octollm.embedded.up import free_port
 from tests.engines import TestEngines
+from tests.gate import GateArm
 from tests.waiting import wait_until
 
 TOKEN = "served-sesame-42"
+
+
+class EchoerArm(GateArm):
+    """The test arm under a name that no worker has."""
+
+    spec = replace(GateArm.spec, name="echoer")
 
 
 @dataclass

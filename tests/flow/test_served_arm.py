@@ -13,16 +13,19 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from arms import registration
 from arms.check_kit import Asked, check_arm
+from arms.entries import read_entry
 from arms.knowledge import documents
 from arms.knowledge.documents import NewDocument
-from arms.registry_models import ArmInstance, ServedExecution
+from arms.registry_models import ArmInstance, RegisteredArm, ServedExecution
 from arms.served.service import GRACE_S
 from arms.served.store import RENEW_S
 from octollm.access.keys import create_key, get_or_create_owner
+from tasks_app.models import Attempt
 from tests.engines import TestEngines
 from tests.fakes import FakeModel, completion
-from tests.flow.conftest import Gate
+from tests.flow.conftest import Gate, System, gate_step
 from tests.served_arm import TOKEN, ServedArm, request_of, serving
 from tests.waiting import wait_until
 
@@ -342,3 +345,40 @@ def test_what_a_model_costs_goes_back_with_the_reply_and_keeps_the_budget(
     assert (float(used["cost_usd"]), used["model"]) == (0.000018, "fake-model")
     assert (poor.status_code, poor.json()["code"]) == (500, "budget_exceeded")
     assert len(model.requests) == 1
+
+
+# A whole task -------------------------------------------------------------------------
+def make_known(url: str) -> None:
+    """Have an announced instance be well, and its arm described, as a probe does."""
+    instance = ArmInstance.objects.get(location=url)
+    shown = httpx2.get(f"{url}/", headers={"Authorization": f"Bearer {TOKEN}"})
+    entry = read_entry(shown.content, name=instance.arm_id)
+    registration.write_entry(instance, entry)
+    RegisteredArm.objects.filter(pk=instance.arm_id).update(may_see=["EMAIL"])
+    ArmInstance.objects.filter(pk=instance.pk).update(state="healthy")
+
+
+def test_a_task_is_done_by_an_instance_that_announced_itself(
+    system: System, engines: TestEngines, web: str, tmp_path: Path
+) -> None:
+    _, key = create_key(owner_name=f"a-{uuid4().hex[:8]}", name="a", scopes=["arms"])
+    given = {"value": {"$from": "context.address"}}
+    step = gate_step("a") | {"arm": "echoer", "input": given}
+    options = {"name": "echoer", "OCTOLLM_EXTRA_ARMS": "tests.served_arm.EchoerArm"}
+    with serving(
+        engines, tmp_path, "--announce-to", web, OCTOLLM_ARM_KEY=key, **options
+    ) as arm:
+        wait_until(lambda: ArmInstance.objects.filter(location=arm.url).exists())
+        make_known(arm.url)
+        system.start_worker()
+        task_id = system.submit(context={"address": SECRET}, plan={"steps": [step]})
+        task = system.wait(task_id)
+
+    assert task["status"] == "completed", task
+    assert task["result"]["outputs"]["a"]["value"] == SECRET
+    (row,) = ServedExecution.objects.filter(scope_id=task_id)
+    assert (row.state, SECRET in row.outcome) == ("done", False)
+    attempt = Attempt.objects.get(step__task_id=task_id, step__step_id="a")
+    assert attempt.instance == arm.url
+    assert system.client.delete(f"/tasks/{task_id}").status_code == 204
+    assert not ServedExecution.objects.filter(scope_id=task_id).exists()
