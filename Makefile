@@ -21,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-planner eval-planner lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-arms bench-planner eval-planner lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -75,6 +75,9 @@ chaos-recovery: setup-dev ## kill workers under production settings; print when 
 
 bench: setup-dev ## print engine CPU per task and hand-off latency
 	$(BIN)/python -m tests.load.bench $(ARGS)
+
+bench-arms: setup-dev ## print how arms elsewhere are routed to, and how soon trouble is over
+	$(BIN)/python -m tests.load.arms $(ARGS)
 
 bench-planner: setup-dev ## print how long planning takes, beside the targets
 	$(BIN)/python -m tests.load.planner $(ARGS)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 # Less apart than this, two loads are one: measured times always differ a little, and
 # the faster of two equal instances would get most of the steps.
-CLEAR_FACTOR = 2.0
+CLEAR_FACTOR = 1.5
 # An instance that has begun to fail gets this share of what its weight says.
 DEGRADED_SHARE = 0.25
 ONLY_ONE = "the only instance"

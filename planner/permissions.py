@@ -8,10 +8,11 @@ from functools import reduce
 from typing import Any
 from urllib.parse import urlsplit
 
+from arms.contract import ArmSpec
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
 from planner.candidate import Candidate, Compilation, clip
-from planner.grants import KINDS, NOTHING, Grants, is_pattern
+from planner.grants import EVERYTHING, KINDS, NOTHING, Grants, is_pattern
 from planner.plan import look_up, reference_path
 
 _KIND_OF_KEY: Mapping[str, str] = {
@@ -40,6 +41,12 @@ def check_grants(work: Compilation) -> None:
         if step.spec is None:
             continue
         used = grants_of_step(work, step)
+        for kind, name in used.beyond(_of_arm(step.spec)):
+            work.refuse(
+                "P022",
+                f"{step.name}: {kind[:-1]} “{clip(name)}” is nothing that the arm "
+                f"“{step.arm}” asks for ({_listed(_of_arm(step.spec), kind)}).",
+            )
         for kind, name in used.beyond(work.policy):
             if not _may_be_asked(work, kind, name):
                 work.refuse("P022", _beyond_policy(work, step, kind, name))
@@ -93,6 +100,13 @@ def grants_of_step(work: Compilation, step: Candidate) -> Grants:
                 _names(work, kind, value, is_address="url" in key.lower())
             )
     return Grants(**{kind: frozenset(names) for kind, names in found.items()})
+
+
+def _of_arm(spec: ArmSpec) -> Grants:
+    """Return what an arm says that its steps may ask for; all where it says nothing."""
+    if not spec.grants:
+        return Grants(**{kind: frozenset({EVERYTHING}) for kind in KINDS})
+    return Grants.from_json({"arms": (EVERYTHING,), **spec.grants})
 
 
 def _may_be_asked(work: Compilation, kind: str, name: str) -> bool:

@@ -119,7 +119,7 @@ RULES = (
     _entry(
         "P022",
         "The plan uses an arm, tool, command or host that the operator's policy or the "
-        "task's grants do not allow.",
+        "task's grants do not allow, or that its arm does not ask for.",
         "Plan without it, have the operator extend `OCTOLLM_PLAN_POLICY`, or submit with "
         "an `approval` that is not `never`: then an operator is asked instead.",
     ),

@@ -18,8 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
-from arms import health, llm, probing, registration
-from arms.registry import local_catalogue
+from arms import health, llm, probing, registration, registry
 from arms.retry_budget import budgets
 from octollm import metrics
 from octollm.resilience import leaders, outbound
@@ -64,6 +63,8 @@ class ThisWorker:
         self._every(settings.OCTOLLM_LEASE_RENEW_S, self._beat)
         self._every(settings.OCTOLLM_CANCEL_POLL_S, held_claims.stop_lost)
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
+        # What is under way notices that its instance was found down.
+        self._every(registry.FRESH_S, registry.refresh)
         if settings.OCTOLLM_REMOTE_ARMS:
             self._every(probing.INTERVAL_S, probing.tick)
 
@@ -138,7 +139,7 @@ class ThisWorker:
         # Compiles the rules, loads libraries: the first step would wait for it.
         screening.is_ready()
         llm.load_client()
-        registration.write_local(local_catalogue())
+        registration.write_local(registry.local_catalogue())
         Worker.objects.create(
             id=self.id,
             hostname=self.hostname,

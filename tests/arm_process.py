@@ -59,6 +59,11 @@ class ArmProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send a signal, as to stop it and let it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def wait(self, timeout_s: float = 20) -> None:
         """Wait until it has ended by itself."""
         assert self._process is not None

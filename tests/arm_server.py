@@ -42,6 +42,8 @@ class Ways:
         can_tell: whether it can say what a killed life of it left unfinished.
         token: what a caller must show.
         does: what a step gets that does not say.
+        flaps_s: how long it is well, and then unwell, in turn; 0: always well.
+        delay_s: how long each answer takes at least.
         faults: the share of steps whose first call fails in a way to recover from.
         seed: makes which ones those are repeatable.
     """
@@ -55,6 +57,8 @@ class Ways:
     is_repeatable: bool = False
     token: str = ""
     does: str = "answer"
+    flaps_s: float = 0.0
+    delay_s: float = 0.0
     faults: float = 0.0
     seed: int = 0
 
@@ -81,7 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         arm = self.server
-        if self.path == "/health":
+        if self.path == "/health" and arm.is_unwell:
+            self.answer(500, {"status": "unhealthy"})
+        elif self.path == "/health":
             self.answer(200, {"status": "healthy"})
         elif not self._is_known_caller():
             self.answer(401, {"code": "unauthorized", "detail": "Who are you?"})
@@ -101,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault := self._take_in(body):
             self.answer(422, {"code": "invalid", "detail": fault})
             return
-        does = arm.does_for(self.request_json)
+        time.sleep(arm.ways.delay_s)
+        does = "fail" if arm.is_unwell else arm.does_for(self.request_json)
         arm.store.note_call(self.request_json, does)
         DOES[does](self)
 
@@ -228,6 +235,12 @@ class ArmServer(ThreadingHTTPServer):
     def url(self) -> str:
         """Where it is."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def is_unwell(self) -> bool:
+        """Whether it is in the bad half of its flapping."""
+        flaps_s = self.ways.flaps_s
+        return bool(flaps_s) and time.monotonic() % (2 * flaps_s) >= flaps_s
 
     def does_for(self, request: Any) -> str:
         """Return the word for what to do with this request."""
@@ -425,6 +438,8 @@ def main() -> None:
     parser.add_argument("--repeatable", dest="is_repeatable", action="store_true")
     parser.add_argument("--token", default="")
     parser.add_argument("--does", default=Ways.does, choices=DOES)
+    parser.add_argument("--flaps-s", type=float, default=0.0)
+    parser.add_argument("--delay-s", type=float, default=0.0)
     parser.add_argument("--faults", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     given = vars(parser.parse_args())

@@ -50,7 +50,7 @@ def test_equal_instances_get_equal_shares():
 
 
 def test_small_differences_in_latency_do_not_count():
-    found = shares(candidate(1, latency_s=0.10), candidate(2, latency_s=0.19))
+    found = shares(candidate(1, latency_s=0.10), candidate(2, latency_s=0.14))
 
     assert 0.45 < found[1] < 0.55
 

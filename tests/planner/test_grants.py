@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -256,3 +257,26 @@ def test_a_policy_that_can_be_read_is_no_mistake(settings: Any) -> None:
     settings.OCTOLLM_PLAN_POLICY = '{"arms": "*", "hosts": ["example.org"]}'
 
     assert [each for each in run_checks() if each.id == "planner.E001"] == []
+
+
+def test_a_step_asks_for_no_more_than_its_arm_says(settings: Any) -> None:
+    settings.OCTOLLM_PLAN_POLICY = ANYTHING
+    modest = replace(
+        EXECUTOR, grants={"hosts": ("*.example.org",), "tools": ("search",)}
+    )
+
+    def violations(**given: Any) -> list[str]:
+        with pytest.raises(InvalidPlanError) as caught:
+            compile_plan(
+                make_draft(act(**given)),
+                contract=make_contract(),
+                catalogue=(*CATALOGUE, modest),
+                source="recipe",
+            )
+        return [text for text in caught.value.violations if text.startswith("P022")]
+
+    (command,) = violations(command="ls", host="a.example.org", tool="search")
+    (host,) = violations(host="example.net")
+
+    assert "command “ls” is nothing that the arm “executor” asks for" in command
+    assert "(hosts: *.example.org)" in host
