@@ -66,11 +66,11 @@ def test_an_arm_that_works_on_after_202_passes(tmp_path: Path) -> None:
     [
         ("babble", {"execute"}),
         ("fail", {"execute"}),
-        ("lose_reply", {"execute"}),
-        ("flood", {"execute"}),
+        ("lose_reply", {"execute", "late"}),
+        ("flood", {"execute", "late"}),
         ("refuse", {"execute"}),
         # The second time something else than the first.
-        (["answer", "refuse"], {"repeat"}),
+        (["answer", "refuse"], {"repeat", "at_once"}),
     ],
 )
 def test_a_fault_fails_the_check_of_it(

@@ -121,9 +121,18 @@ def test_a_lost_step_of_an_arm_that_is_not_repeatable_is_not_done_again(
     monkeypatch.setattr(store, "LEASE_S", 0.0)
 
     assert store.find(request_id) == store.Found(state="lost")
-    again = {"arm": "gate", "scope_id": uuid4(), "life": uuid4()}
-    assert not store.begin(request_id, **again, takes_over=False)
-    assert store.begin(request_id, **again, takes_over=True)
+
+    def begin_again(*, takes_over: bool) -> bool:
+        return store.begin(
+            request_id,
+            arm="gate",
+            scope_id=uuid4(),
+            life=uuid4(),
+            takes_over=takes_over,
+        )
+
+    assert not begin_again(takes_over=False)
+    assert begin_again(takes_over=True)
 
 
 def test_whoever_lost_a_request_cannot_end_it() -> None:
