@@ -47,7 +47,7 @@ def serve(  # noqa: PLR0913  # a command's options
     url: _Url = None,
     announce_to: _Api = "",
     key: _Key = "",
-    threads: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 8,
+    threads: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
     weight: _Weight = None,
     data_dir: DataDir = None,
 ) -> None:
