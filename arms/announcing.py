@@ -67,6 +67,8 @@ def hear(announcement: Announcement, wish: Wish) -> Announced:
 
 def _come_back(instance: ArmInstance) -> None:
     """Let one that drained by its own word be probed as a new one is."""
+    if not instance.drains_itself:
+        return
     drained = ArmInstance.objects.filter(
         pk=instance.pk, state=State.DRAINING, drains_itself=True
     )
@@ -80,6 +82,9 @@ def _come_back(instance: ArmInstance) -> None:
     )
     if is_back:
         logger.info("an instance of an arm is back: %s", instance.arm_id)
+    else:
+        # An operator has done something else with it since.
+        ArmInstance.objects.filter(pk=instance.pk).update(drains_itself=False)
 
 
 def _drain(instance: ArmInstance) -> None:

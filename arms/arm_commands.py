@@ -43,7 +43,9 @@ def serve(  # noqa: PLR0913  # a command's options
     name: Annotated[str, typer.Argument(help="An arm of OCTOLLM_ARMS.")],
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8090,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 chooses a free one.")
+    ] = 8090,
     url: _Url = None,
     announce_to: _Api = "",
     key: _Key = "",
@@ -62,8 +64,11 @@ def serve(  # noqa: PLR0913  # a command's options
     from arms.served.process import Serving
     from arms.served.process import serve as run
     from octollm.embedded import tether
+    from octollm.embedded.up import free_port
 
     tether.hold()
+    # The server itself would share a port with whoever listens there.
+    port = free_port(host, port)
     shown = f"[{host}]" if ":" in host else host
     serving = Serving(
         host=host,

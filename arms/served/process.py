@@ -84,6 +84,9 @@ class ArmProcess:
         wanted = loop.create_task(self._wanted.wait())
         try:
             await loop.run_in_executor(None, self._await_socket)
+            if serving.done():
+                # It could not listen; who answers is somebody else.
+                serving.result()
             if self._announcer is not None:
                 self._announcer.start()
             logger.info("the arm serves: %s", self._service.arm.spec.name)

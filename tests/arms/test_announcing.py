@@ -190,6 +190,18 @@ def test_what_an_operator_said_stays(arms: APIClient, state: State) -> None:
     assert not only().drains_itself
 
 
+def test_an_operators_drain_stays_where_it_drained_itself_before(
+    arms: APIClient,
+) -> None:
+    announce(arms, state="draining")
+    set_state(State.DISABLED)
+    announce(arms)
+    # Enabled and drained again, by an operator.
+    set_state(State.DRAINING)
+
+    assert announce(arms).json()["state"] == "draining"
+
+
 def test_a_gone_instance_is_taken_out_once_and_for_all(arms: APIClient) -> None:
     announce(arms)
     announce(arms, state="draining")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +25,7 @@ from arms.registry_models import ArmInstance, RegisteredArm, ServedExecution
 from arms.served.service import GRACE_S
 from arms.served.store import RENEW_S
 from octollm.access.keys import create_key, get_or_create_owner
+from octollm.embedded.up import free_port
 from tasks_app.models import Attempt
 from tests.engines import TestEngines
 from tests.fakes import FakeModel, completion
@@ -285,17 +289,69 @@ def test_a_second_signal_hurries(engines: TestEngines, tmp_path: Path) -> None:
         assert arm.process.wait(10) == 0
 
 
-def test_an_api_that_is_away_is_told_later_and_logged_once(
-    engines: TestEngines, web: str, tmp_path: Path, key: str
-) -> None:
-    nowhere = "http://127.0.0.1:9"
-    with serving(
-        engines, tmp_path, "--announce-to", nowhere, OCTOLLM_ARM_KEY=key
-    ) as arm:
-        time_for_some = time.monotonic() + 2
-        wait_until(lambda: time.monotonic() > time_for_some)
+class _Api(ThreadingHTTPServer):
+    """Hears announcements."""
 
-        assert arm.log.read_text().count("the announcement fails") == 1
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", port), _Hearing)
+
+
+class _Hearing(BaseHTTPRequestHandler):
+    server: _Api
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        key = self.headers["Authorization"]
+        self.server.heard.append({**json.loads(body), "key": key, "path": self.path})
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def test_an_api_that_is_away_is_told_later_and_logged_once(
+    engines: TestEngines, tmp_path: Path
+) -> None:
+    port = free_port("127.0.0.1", 0)
+    to = f"http://127.0.0.1:{port}"
+    options = ("--announce-to", to, "--weight", "7", "--url", "http://arm:1/")
+    with serving(engines, tmp_path, *options, OCTOLLM_ARM_KEY="k") as arm:
+        wait_until(lambda: "the announcement fails" in arm.log.read_text())
+        with _Api(port) as api:
+            Thread(target=api.serve_forever, args=(0.05,), daemon=True).start()
+            wait_until(lambda: api.heard)
+            wait_until(lambda: "is heard again" in arm.log.read_text())
+            arm.terminate()
+            assert arm.process.wait(20) == 0
+            api.shutdown()
+
+    said = {"arm": "gate", "url": "http://arm:1", "token": TOKEN}
+    common = {**said, "key": "Bearer k", "path": "/arm-instances"}
+    assert api.heard[0] == {**common, "state": "serving", "weight": 7}
+    # The weight is said once, so that an operator's stays.
+    last = [{**common, "state": state} for state in ("draining", "gone")]
+    assert api.heard[-2:] == last
+    assert arm.log.read_text().count("the announcement fails") == 1
+
+
+def test_a_port_that_is_taken_is_refused(
+    engines: TestEngines, served: ServedArm, tmp_path: Path
+) -> None:
+    process = engines.python(
+        *("-m", "octollm", "arm", "serve", "gate"),
+        *("--port", served.url.rpartition(":")[2]),
+        log=tmp_path / "second.log",
+        environment=engines.environment(OCTOLLM_ARM_TOKEN="other"),
+    )
+
+    assert process.wait(30) == 1
+    assert "Cannot listen on" in (tmp_path / "second.log").read_text()
 
 
 # What arms of ours need beside the request --------------------------------------------
