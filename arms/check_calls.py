@@ -14,7 +14,7 @@ import httpx2
 from django.conf import settings
 
 from arms.contract import ArmRequest, StepBudget
-from arms.wire import Place
+from arms.places import Place
 from octollm.types import JSONObject
 
 # How long an arm may take for the example's work.

@@ -19,7 +19,7 @@ from arms.client import ANSWER_TIMEOUT_S
 from arms.contract import ArmReply, ArmRequest, Capability
 from arms.entries import NAME, Entry, read_entry
 from arms.example_input import example_of, misfit_of
-from arms.wire import Place
+from arms.places import Place
 from octollm.errors import ArmError
 from octollm.types import JSONObject
 

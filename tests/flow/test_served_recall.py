@@ -17,9 +17,9 @@ from arms.client import RemoteArm
 from arms.contract import ArmRequest, Usage
 from arms.knowledge import documents
 from arms.knowledge.documents import NewDocument
+from arms.places import Place
 from arms.registry_models import Execution, ServedExecution
 from arms.served import store
-from arms.wire import Place
 from octollm.access.keys import get_or_create_owner
 from octollm.errors import ArmError
 from tests.engines import TestEngines
