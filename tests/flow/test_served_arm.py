@@ -436,3 +436,34 @@ def test_a_task_is_done_by_an_instance_that_announced_itself(
     assert attempt.instance == arm.url
     assert system.client.delete(f"/tasks/{task_id}").status_code == 204
     assert not ServedExecution.objects.filter(scope_id=task_id).exists()
+
+
+def test_a_step_whose_instance_is_killed_is_done_by_another_once(
+    system: System, engines: TestEngines, web: str, tmp_path: Path, gate: Gate
+) -> None:
+    _, key = create_key(owner_name=f"a-{uuid4().hex[:8]}", name="a", scopes=["arms"])
+    step = gate_step("a", capability="wait", gate=str(gate.path)) | {"arm": "echoer"}
+    options = {"name": "echoer", "OCTOLLM_EXTRA_ARMS": "tests.served_arm.EchoerArm"}
+    told = ("--announce-to", web)
+    with (
+        serving(engines, tmp_path, *told, OCTOLLM_ARM_KEY=key, **options) as one,
+        serving(engines, tmp_path, *told, OCTOLLM_ARM_KEY=key, **options) as other,
+    ):
+        first = system.start_worker()
+        wait_until(lambda: is_known(one.url) and is_known(other.url))
+        kill_group(first)
+        system.start_worker()
+        task_id = system.submit(plan={"steps": [step]})
+        (pid,) = gate.wait_for("a")
+        victim, heir = (one, other) if pid == one.process.pid else (other, one)
+
+        victim.kill()
+        gate.open()
+        task = system.wait(task_id)
+
+    assert task["status"] == "completed", task
+    # Begun by the one that was killed, and then once by the other.
+    assert set(gate.entries("a")) == {victim.process.pid, heir.process.pid}
+    assert ServedExecution.objects.filter(scope_id=task_id).count() == 1
+    last = Attempt.objects.filter(step__task_id=task_id, step__step_id="a").latest("id")
+    assert last.instance == heir.url
