@@ -35,8 +35,10 @@ _BOOL = BooleanField()
 _BEGIN = """
 INSERT INTO served_executions AS row (request_id, scope_id, arm, life, state)
 VALUES (%(request_id)s, %(scope_id)s, %(arm)s, %(life)s, 'running')
-ON CONFLICT (request_id) DO UPDATE SET life = excluded.life, renewed_at = now()
-WHERE row.state = 'running' AND row.renewed_at < now() - make_interval(secs => %(lease_s)s) AND %(takes_over)s
+ON CONFLICT (request_id) DO UPDATE
+SET life = excluded.life, renewed_at = statement_timestamp()
+WHERE row.state = 'running' AND %(takes_over)s
+  AND row.renewed_at < statement_timestamp() - make_interval(secs => %(lease_s)s)
 RETURNING 1
 """
 
