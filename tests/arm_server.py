@@ -103,9 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         arm = self.server
-        self.request_json = json.loads(self.rfile.read(self._length()))
+        body = self.rfile.read(self._length())
         if not self._is_known_caller():
             self.answer(401, {"code": "unauthorized", "detail": "Who are you?"})
+            return
+        if fault := self._take_in(body):
+            self.answer(422, {"code": "invalid", "detail": fault})
             return
         time.sleep(arm.ways.delay_s)
         does = "fail" if arm.is_unwell else arm.does_for(self.request_json)
@@ -208,6 +211,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, {"state": "done", "reply": found[1]})
         else:
             self.answer(200, {"state": found[0], "detail": "It was interrupted."})
+
+    def _take_in(self, body: bytes) -> str:
+        """Read a request; say what is wrong with it."""
+        try:
+            self.request_json = json.loads(body)
+        except ValueError:
+            return "It is no JSON."
+        asked = self.request_json
+        if not isinstance(asked, dict) or not isinstance(asked.get("input"), dict):
+            return "There is no input."
+        is_known = asked["capability"] == "work"
+        return "" if is_known else "There is no such capability."
 
     def _length(self) -> int:
         return int(self.headers.get("Content-Length", 0))
