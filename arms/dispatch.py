@@ -357,7 +357,7 @@ def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
 
 def breaker_of(instance: Instance) -> str:
     """Return the name of an instance's breaker."""
-    return f"arm:{instance.arm}:{instance.id}"
+    return registration.breaker_of(instance.arm, instance.id)
 
 
 def _kind(instance: Instance) -> str:
