@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from arms import providers, registry, remote
+from arms import providers, remote
 
 
 @checks.register
@@ -24,14 +24,10 @@ def check_providers(**_: Any) -> list[checks.CheckMessage]:
 def check_remote_arms(**_: Any) -> list[checks.CheckMessage]:
     """Find arms elsewhere that cannot be asked as they are set."""
     hint = "docs/arms.md shows how an arm elsewhere is named."
-    wrong = remote.problems()
-    if settings.OCTOLLM_REMOTE_ARMS:
-        local = [spec.name for spec in registry.local_catalogue()]
-        wrong += [
-            f"OCTOLLM_REMOTE_ARMS names “{name}”, which runs in process."
-            for name in filter(remote.is_named, local)
-        ]
-    return [checks.Error(problem, hint=hint, id="arms.E004") for problem in wrong]
+    return [
+        checks.Error(problem, hint=hint, id="arms.E004")
+        for problem in remote.problems()
+    ]
 
 
 def _unreadable() -> Iterator[checks.CheckMessage]:

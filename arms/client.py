@@ -13,7 +13,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationError
 
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
-from arms.wire import Answer, Body, Place, exchange, never
+from arms.places import Place
+from arms.wire import Answer, Body, exchange, never
 from octollm.errors import (
     ArmAwayError,
     ArmError,

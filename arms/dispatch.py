@@ -337,7 +337,6 @@ def _outcome_of(error: OctoLLMError, given_s: float) -> str:
 def _note_answer(instance: Instance) -> None:
     if not instance.is_here:
         breakers.succeeded(breaker_of(instance))
-        health.note_success(instance.id)
 
 
 def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from cryptography.fernet import InvalidToken
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -19,6 +20,7 @@ from django.db.models.functions import Now
 from arms.contract import ArmSpec
 from arms.entries import Entry, describe
 from arms.registry_models import ArmInstance, RegisteredArm
+from octollm.errors import VaultError
 from octollm.resilience import slots
 from octollm.types import JSONObject
 from reflex.vault import settings_fernet
@@ -129,7 +131,9 @@ def name_places(named: Iterable[Announcement], *, sees: dict[str, list[str]]) ->
         if (instance.arm_id, instance.location) not in listed:
             leave(instance.pk)
     for arm, types in sees.items():
-        RegisteredArm.objects.filter(~Q(may_see=types), name=arm).update(may_see=types)
+        RegisteredArm.objects.filter(~Q(may_see=types), name=arm).update(
+            may_see=types, updated_at=Now()
+        )
 
 
 def resize(arm: str) -> None:
@@ -150,17 +154,23 @@ def decrypted(stored: str) -> str:
     """Return the token of what is stored.
 
     Raises:
-        InvalidToken: it was stored under a key that the settings do not hold.
+        VaultError: it was stored under a key that the settings do not hold.
     """
-    return settings_fernet().decrypt(stored).decode() if stored else ""
+    if not stored:
+        return ""
+    try:
+        return settings_fernet().decrypt(stored).decode()
+    except InvalidToken:
+        raise VaultError(
+            "An instance's token was stored under a key that is not in "
+            "OCTOLLM_VAULT_KEYS."
+        ) from None
 
 
 def _is_other(stored: str, token: str) -> bool:
-    from cryptography.fernet import InvalidToken
-
     try:
         return decrypted(stored) != token
-    except InvalidToken:
+    except VaultError:
         return True
 
 

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from arms import remote
 from arms.contract import Arm, ArmSpec
 from arms.entries import Entry
+from arms.places import Place
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.errors import ArmUnavailableError
 
@@ -152,7 +153,6 @@ def arm_at(spec: ArmSpec, instance: Instance) -> Arm:
     if instance.is_here:
         return _arms()[instance.arm]
     from arms.client import RemoteArm  # the HTTP library, which few need
-    from arms.wire import Place
 
     place = Place(name=spec.name, url=instance.location, token=_token_of(instance))
     return RemoteArm(spec, place, is_gone=partial(is_gone, instance))
@@ -214,10 +214,23 @@ def _why(name: str) -> str:
     return said[0] if said else "It runs nowhere."
 
 
+def token_of(instance: ArmInstance) -> str:
+    """Return what a caller must show at an instance.
+
+    Raises:
+        VaultError: it was stored under a key that the settings do not hold.
+    """
+    return _token(instance.arm_id, instance.location, instance.source, instance.token)
+
+
 def _token_of(instance: Instance) -> str:
-    if instance.source == ArmInstance.Source.SETTINGS:
-        return remote.token_of(instance.arm, instance.location)
-    return _decrypted(instance.token)
+    return _token(instance.arm, instance.location, instance.source, instance.token)
+
+
+def _token(arm: str, location: str, source: str, stored: str) -> str:
+    if source == ArmInstance.Source.SETTINGS:
+        return remote.token_of(arm, location)
+    return _decrypted(stored)
 
 
 @cache
@@ -347,7 +360,9 @@ def _specs(names: Iterable[str]) -> Mapping[str, ArmSpec]:
 
 def _spec(row: Mapping[str, Any]) -> ArmSpec | None:
     try:
-        return Entry.model_validate(row).to_spec(may_see=row["may_see"])
+        # What the settings say now counts before what they said when it was written.
+        may_see = remote.sees().get(row["name"], row["may_see"])
+        return Entry.model_validate(row).to_spec(may_see=may_see)
     except ValidationError:
         # Written by another version of this code; it is fetched again.
         logger.warning("the row of an arm elsewhere cannot be read")

@@ -18,6 +18,7 @@ from typing import Any
 import httpx2
 from django.conf import settings
 
+from arms.places import Place
 from octollm.errors import (
     ArmAwayError,
     ArmOutputTooLargeError,
@@ -33,15 +34,6 @@ WATCH_S = 0.5
 # What stands around a reply that is as long as it may be.
 _AROUND_REPLY_BYTES = 4_096
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where an arm is, and the token it wants; without one when empty."""
-
-    name: str
-    url: str
-    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -261,6 +261,7 @@ OCTOLLM_RETAIN_VAULT_DAYS = env.float("OCTOLLM_RETAIN_VAULT_DAYS", 0.0)
 OCTOLLM_RETAIN_IDEMPOTENCY_DAYS = env.float("OCTOLLM_RETAIN_IDEMPOTENCY_DAYS", 30.0)
 OCTOLLM_RETAIN_SCREENINGS_DAYS = env.float("OCTOLLM_RETAIN_SCREENINGS_DAYS", 90.0)
 OCTOLLM_RETAIN_EXECUTIONS_DAYS = env.float("OCTOLLM_RETAIN_EXECUTIONS_DAYS", 14.0)
+OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS = env.float("OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS", 2.0)
 
 # The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
 OCTOLLM_REFLEX_ENGINE = env.str("OCTOLLM_REFLEX_ENGINE", "auto")
@@ -277,6 +278,10 @@ OCTOLLM_ARMS = [
 OCTOLLM_REMOTE_ARMS = json_or_none(env.str("OCTOLLM_REMOTE_ARMS", "") or "[]")
 OCTOLLM_REMOTE_ARM_TOKENS = named_variables(OCTOLLM_REMOTE_ARMS, "token_env")
 # JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
+OCTOLLM_PROBE_INTERVAL_S = env.float("OCTOLLM_PROBE_INTERVAL_S", 10.0)
+OCTOLLM_PROBE_RISE = env.int("OCTOLLM_PROBE_RISE", 2)
+OCTOLLM_PROBE_FALL = env.int("OCTOLLM_PROBE_FALL", 3)
+OCTOLLM_HEARTBEAT_TTL_S = env.float("OCTOLLM_HEARTBEAT_TTL_S", 30.0)
 OCTOLLM_PLAN_POLICY = env.str("OCTOLLM_PLAN_POLICY", "")
 
 # Models (optional): any servers that speak OpenAI's chat completions -----------------

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
-from arms import health, llm, probing, registration, registry
+from arms import llm, probing, registration, registry
 from arms.retry_budget import budgets
 from octollm import metrics
 from octollm.resilience import leaders, outbound
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # How long a duty that is under way may take to end when the worker leaves.
 LEAVE_S = 5.0
+# How often a worker takes or keeps the duty of looking after arms.
+LEAD_S = 3.0
 
 
 class ThisWorker:
@@ -48,6 +50,8 @@ class ThisWorker:
         self._left = threading.Event()
         self._duties: list[threading.Thread] = []
         self._renewed_at = math.inf
+        self._prober: probing.Prober | None = None
+        self._asked_to_lead_at = -math.inf
 
     @property
     def is_stopping(self) -> bool:
@@ -65,8 +69,7 @@ class ThisWorker:
         self._every(settings.OCTOLLM_REAPER_INTERVAL_S, self._reap)
         # What is under way notices that its instance was found down.
         self._every(registry.FRESH_S, registry.refresh)
-        if settings.OCTOLLM_REMOTE_ARMS:
-            self._every(probing.INTERVAL_S, probing.tick)
+        self._every(probing.INTERVAL_S, self._probe)
 
     def heed_signals(self) -> None:
         """Stop claiming at the first SIGTERM, give back what runs at the second.
@@ -104,6 +107,7 @@ class ThisWorker:
             thread.join(timeout=LEAVE_S)
         outbound.shutdown()
         leaders.resign("reaper", holder=self.id)
+        leaders.resign("prober", holder=self.id)
         Worker.objects.filter(pk=self.id).delete()
 
     def _renew(self) -> None:
@@ -151,8 +155,19 @@ class ThisWorker:
     def _reap(self) -> None:
         ttl_s = settings.OCTOLLM_LEADER_TTL_S
         if leaders.lead("reaper", holder=self.id, ttl_s=ttl_s):
-            health.check_arms()
             reaper.tick(send_missing_hints)
+
+    def _probe(self) -> None:
+        """Look after arms, if this is the worker that does."""
+        now = time.monotonic()
+        if now - self._asked_to_lead_at >= LEAD_S:
+            self._asked_to_lead_at = now
+            ttl_s = settings.OCTOLLM_LEADER_TTL_S
+            leads = leaders.lead("prober", holder=self.id, ttl_s=ttl_s)
+            if leads != (self._prober is not None):
+                self._prober = probing.Prober() if leads else None
+        if self._prober is not None:
+            self._prober.tick()
 
     def _every(self, interval_s: float, act: Callable[[], object]) -> None:
         thread = threading.Thread(

@@ -42,6 +42,7 @@ class Ways:
         can_tell: whether it can say what a killed life of it left unfinished.
         token: what a caller must show.
         does: what a step gets that does not say.
+        health: what it says of itself: a status, ``500``, ``rubbish`` or ``silent``.
         flaps_s: how long it is well, and then unwell, in turn; 0: always well.
         delay_s: how long each answer takes at least.
         faults: the share of steps whose first call fails in a way to recover from.
@@ -49,6 +50,7 @@ class Ways:
     """
 
     name: str = "remote"
+    version: str = "1"
     has_store: bool = True
     shares_store: bool = False
     fallback: str = ""
@@ -57,6 +59,7 @@ class Ways:
     is_repeatable: bool = False
     token: str = ""
     does: str = "answer"
+    health: str = "healthy"
     flaps_s: float = 0.0
     delay_s: float = 0.0
     faults: float = 0.0
@@ -67,7 +70,7 @@ class Ways:
         work = {"name": "work", "description": "Works.", "seconds": 0.1}
         return {
             "name": self.name,
-            "version": "1",
+            "version": self.version,
             "description": "Works elsewhere, for tests.",
             "capabilities": [work | {"input_schema": _ANY, "output_schema": _OUTPUT}],
             "sees": ["EMAIL", "PHONE"],
@@ -85,10 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         arm = self.server
-        if self.path == "/health" and arm.is_unwell:
-            self.answer(500, {"status": "unhealthy"})
-        elif self.path == "/health":
-            self.answer(200, {"status": "healthy"})
+        if self.path == "/health":
+            self._show_health("500" if arm.is_unwell else arm.ways.health)
         elif not self._is_known_caller():
             self.answer(401, {"code": "unauthorized", "detail": "Who are you?"})
         elif self.path == "/":
@@ -179,6 +180,16 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Say nothing: the store has it."""
 
+    def _show_health(self, status: str) -> None:
+        if status == "silent":
+            self.server.is_closing.wait(30)
+        elif status == "500":
+            self.answer(500, {"status": "healthy"})
+        elif status == "rubbish":
+            self.send(200, b"<html>")
+        else:
+            self.answer(200, {"status": status})
+
     def _show(self, found: tuple[str, Any] | None) -> None:
         if found is None:
             self.answer(404, {"state": "unknown"})
@@ -214,6 +225,7 @@ class ArmServer(ThreadingHTTPServer):
         """Bind the port, a free one when 0."""
         self.ways = ways or Ways()
         self.store = Store(store, can_tell=self.ways.can_tell)
+        self.is_closing = threading.Event()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property
@@ -246,6 +258,7 @@ class ArmServer(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.is_closing.set()
         self.shutdown()
         self.server_close()
         self.store.close()

@@ -18,7 +18,7 @@ from arms import client
 from arms.client import RemoteArm, fetch_entry
 from arms.contract import ArmReply, ArmRequest, StepBudget
 from arms.entries import read_entry
-from arms.wire import Place
+from arms.places import Place
 from octollm.embedded.up import free_port
 from octollm.errors import (
     ArmError,

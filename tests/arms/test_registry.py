@@ -75,15 +75,22 @@ def test_a_process_asks_once_in_a_while(django_assert_num_queries: Any) -> None:
     assert all(answers)
 
 
-def test_without_a_database_no_arm_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.django_db
+def test_without_a_database_what_was_read_last_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(*_: Any) -> None:
         raise DatabaseError("connection lost")
 
-    monkeypatch.setattr(ArmInstance.objects, "values_list", broken)
+    place(State.DOWN)
+    before = registry.away()
+    monkeypatch.setattr(registry, "_from_tables", broken)
+    registry._cache._fresh_until = 0.0
 
-    assert registry.away() == {}
+    assert registry.away() == before == {"analyst": "no lexicon"}
 
 
+@pytest.mark.django_db
 def test_no_name_means_two_arms_or_two_capabilities_of_one() -> None:
     specs = registry.catalogue()
     arms = [name for spec in specs for name in (spec.name, *spec.synonyms)]

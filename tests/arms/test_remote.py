@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
-from arms import checks, health, probing, registry
+from arms import checks, health, registry
 from arms.entries import read_entry
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.access.keys import create_key
 from octollm.errors import ArmError, ArmUnavailableError
 from tests.arm_server import ArmServer, Ways
+from tests.probes import probe_until_well
 
 pytestmark = pytest.mark.django_db
 ENTRY = Ways().entry()
@@ -40,7 +42,7 @@ def server(tmp_path: Path) -> Iterator[ArmServer]:
 def known(server: ArmServer, settings: Any) -> ArmServer:
     """Return an arm whose entry has been fetched."""
     name_in_settings(settings, server.url)
-    probing.tick()
+    probe_until_well()
     return server
 
 
@@ -63,7 +65,7 @@ def test_fetched_arm_is_in_the_catalogue_by_name(known: ArmServer):
 def test_arm_that_nobody_has_reached_is_said_to_be_unreached(settings: Any):
     name_in_settings(settings, "http://127.0.0.1:9")
 
-    probing.tick()
+    probe_until_well()
 
     assert "remote" not in [spec.name for spec in registry.catalogue()]
     with pytest.raises(ArmUnavailableError, match="not been reached"):
@@ -76,7 +78,7 @@ def test_arm_that_is_away_stays_in_the_catalogue_and_keeps_nobody_waiting(
     known.__exit__()
     registry.forget()
     ArmInstance.objects.update(checked_at=None)
-    probing.tick()
+    probe_until_well()
 
     began = time.monotonic()
     names = [spec.name for spec in registry.catalogue()]
@@ -88,7 +90,8 @@ def test_arm_that_is_away_stays_in_the_catalogue_and_keeps_nobody_waiting(
 def test_process_reads_the_tables_once_in_a_while(
     known: ArmServer, django_assert_num_queries: Any
 ):
-    with django_assert_num_queries(1):
+    # Where they run, and what they say of themselves.
+    with django_assert_num_queries(2):
         for _ in range(20):
             registry.catalogue()
 
@@ -102,15 +105,20 @@ def test_arm_that_moved_is_not_taken_for_the_one_before(
     assert registry.instances_of("remote") == ()
 
 
-def test_entry_is_fetched_again_only_when_it_is_old(known: ArmServer):
+def test_row_is_written_again_only_when_the_entry_changed(
+    known: ArmServer, settings: Any
+):
     before = RegisteredArm.objects.get(pk="remote").updated_at
 
-    probing.tick()
-    assert RegisteredArm.objects.get(pk="remote").updated_at == before
+    probe_until_well()
+    same = RegisteredArm.objects.get(pk="remote").updated_at
+    known.ways = replace(known.ways, version="2")
+    probe_until_well()
+    after = RegisteredArm.objects.get(pk="remote")
 
-    ArmInstance.objects.update(checked_at=None)
-    probing.tick()
-    assert RegisteredArm.objects.get(pk="remote").updated_at > before
+    assert same == before
+    assert after.updated_at > before
+    assert after.version == ArmInstance.objects.get(arm_id="remote").version == "2"
 
 
 def test_arm_sees_what_it_asks_for_as_far_as_the_operator_allows(
@@ -171,8 +179,7 @@ def test_arm_that_is_older_than_the_contract_is_not_taken(monkeypatch):
         ([{"name": "remote", "url": "ftp://h"}], "http:// or https://"),
         ([{"name": "Remote", "url": "http://h"}], "name:"),
         ([{"name": "r", "url": "http://h", "token_env": "NOT_SET"}], "not set"),
-        ([{"name": "r", "url": "http://h"}] * 2, "two are named “r”"),
-        ([{"name": "gate", "url": "http://h"}], "runs in process"),
+        ([{"name": "r", "url": "http://h"}] * 2, "“r” is named twice"),
         ([{"name": "r", "url": "http://h", "tokn": "secret"}], "tokn"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import NoReturn
 from django.db import connection
 from django.test.utils import setup_databases
 
-from arms.registry_models import RegisteredArm
+from arms.registry_models import ArmInstance
 from octollm.access.keys import create_key
 from octollm.embedded.up import free_port
 from tests.chaos.arms import ArmPlace, arm_places, setting_of
@@ -87,9 +87,10 @@ def stage(
 
 
 def _are_known(arms: Sequence[ArmPlace]) -> bool:
-    """Tell whether a worker has written the arms' entries down."""
+    """Tell whether a worker has found the arms well."""
     names = {arm.name for arm in arms}
-    return RegisteredArm.objects.filter(pk__in=names).count() == len(names)
+    healthy = ArmInstance.objects.filter(arm_id__in=names, state="healthy")
+    return healthy.count() == len(names)
 
 
 def stop_in_order() -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from arms import probing, registry
+from arms import registry
 from tasks_app.models import Task
 from tasks_app.planning import compile_given
 from tests.arm_server import ArmServer, Ways
 from tests.builders import make_owner
 from tests.chaos.plans import ARMS, ODDITIES, make_task, make_tasks
 from tests.chaos.schedule import KINDS, MIN_GAP_S, make_schedule
+from tests.probes import probe_until_well
 
 
 def schedule(seed: int):
@@ -52,7 +53,7 @@ def _arms_elsewhere(tmp_path: Path, settings: Any, db: None) -> Iterator[None]:
             {"name": server.ways.name, "url": server.url} for server in servers
         ]
         registry.forget()
-        probing.tick()
+        probe_until_well()
         yield
     registry.forget()
 
