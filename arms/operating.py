@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from arms import registration
+from arms import registration, remote
 from arms.providers import plain_key
 from arms.registry_models import (
     MAX_CONCURRENCY,
@@ -106,8 +106,10 @@ def set_may_see(arm: str, types: Iterable[str], *, by: str) -> None:
     """Let an arm elsewhere have these types of personal data in plain text.
 
     Raises:
-        ValueError: it does not ask for one of them.
+        ValueError: it does not ask for one of them, or the settings decide.
     """
+    if remote.is_named(arm):
+        raise ValueError("OCTOLLM_REMOTE_ARMS says what the arm may see")
     wanted = sorted(set(types))
     row = RegisteredArm.objects.get(pk=arm)
     if not_asked := sorted(set(wanted) - set(row.sees)):

@@ -194,4 +194,5 @@ def _local_health(spec: ArmSpec, instances: Sequence[InstanceOverview]) -> ArmHe
 def _why(instances: Iterable[InstanceOverview]) -> str:
     """Return what is wrong with the first that is not well and says so."""
     unwell = [each for each in instances if each.now != State.HEALTHY]
-    return next((each.why for each in unwell if each.why), "")
+    said = [each.why for each in unwell if each.why]
+    return next(iter(said or (f"It is {each.now}." for each in unwell)), "")

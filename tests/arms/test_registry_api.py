@@ -69,7 +69,8 @@ def test_broken_self_check_breaks_no_page(client, monkeypatch):
 
 def test_instances_show_what_workers_found(client):
     registration.write_local(registry.local_catalogue())
-    health.check_arms()
+    for _ in range(2):
+        health.check_arms()
 
     (instance,) = client.get("/arms/gate").json()["instances"]
 
