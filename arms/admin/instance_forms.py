@@ -17,7 +17,9 @@ from arms.registry_models import ArmInstance
 
 
 def _token_field(help_text: str) -> forms.CharField:
+    # Not named as the model's field, which no form may show.
     return forms.CharField(
+        label="Token",
         required=False,
         strip=True,
         max_length=4_096,
@@ -32,7 +34,7 @@ def _token_field(help_text: str) -> forms.CharField:
 class InstanceForm(forms.ModelForm[ArmInstance]):
     """What can be changed of an instance: all else follows from its state."""
 
-    token = _token_field("Write-only. Empty: the one it has stays.")
+    secret = _token_field("Write-only. Empty: the one it has stays.")
 
     class Meta:
         """Name the fields."""
@@ -41,9 +43,9 @@ class InstanceForm(forms.ModelForm[ArmInstance]):
         fields = ("weight",)
         widgets = {"weight": UnfoldAdminIntegerFieldWidget}
 
-    def clean_token(self) -> str:
+    def clean_secret(self) -> str:
         """Refuse what cannot stand in a header."""
-        return _plain(self.cleaned_data["token"], plain_key)
+        return _plain(self.cleaned_data["secret"], plain_key)
 
 
 class NewInstanceForm(InstanceForm):
@@ -61,9 +63,9 @@ class NewInstanceForm(InstanceForm):
         widget=UnfoldAdminTextInputWidget,
         help_text="Where workers reach it, such as http://billing.internal:8090.",
     )
-    token = _token_field("Write-only: what callers must show. Empty: nothing.")
+    secret = _token_field("Write-only: what callers must show. Empty: nothing.")
 
-    field_order = ("name", "url", "token", "weight")
+    field_order = ("name", "url", "secret", "weight")
 
     def clean_url(self) -> str:
         """Refuse what is no plain address; write it as all rows do."""

@@ -153,7 +153,7 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
         if obj is None:
             return NewInstanceForm.field_order
         may_change = self.has_change_permission(request, obj)
-        token = ("token",) if may_change and obj.source in _HAS_TOKEN else ()
+        token = ("secret",) if may_change and obj.source in _HAS_TOKEN else ()
         return (*self._shown, "weight", *token)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -189,7 +189,7 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
                     arm=given["name"],
                     url=given["url"],
                     source=_Source.OPERATOR,
-                    token=given["token"],
+                    token=given["secret"],
                     weight=given["weight"],
                 )
             )
@@ -198,8 +198,8 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
             return
         if "weight" in form.changed_data:
             operating.reweigh(obj.pk, given["weight"], by=by)
-        if given.get("token"):
-            operating.set_token(obj.pk, given["token"], by=by)
+        if given.get("secret"):
+            operating.set_token(obj.pk, given["secret"], by=by)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Take it out, and its places."""

@@ -275,7 +275,7 @@ def test_saving_writes_the_weight_and_not_the_state_that_the_page_showed(operato
     operator.get(page_of(instance))
     ArmInstance.objects.filter(pk=instance.pk).update(state=State.DOWN, detail="gone")
 
-    operator.post(page_of(instance), {"weight": "40", "token": ""})
+    operator.post(page_of(instance), {"weight": "40", "secret": ""})
 
     instance.refresh_from_db()
     assert (instance.weight, instance.state, instance.detail) == (40, "down", "gone")
@@ -295,7 +295,7 @@ def test_an_instance_added_by_hand_is_the_operators_and_keeps_its_token_secret(
     operator,
 ):
     token = "typed-" + "by-hand"
-    new = {"name": "mail", "url": "http://mail:8090/", "token": token, "weight": "30"}
+    new = {"name": "mail", "url": "http://mail:8090/", "secret": token, "weight": "30"}
 
     answer = operator.post(ADD, new, follow=True)
 
@@ -321,14 +321,14 @@ def test_an_instance_added_by_hand_is_the_operators_and_keeps_its_token_secret(
         ({"url": "http://mail:8090/?a=b"}, "must not hold a user"),
         ({"url": "javascript:alert(1)"}, "must begin with http"),
         ({"url": "in-process"}, "must begin with http"),
-        ({"token": "two words"}, "is no key"),
+        ({"secret": "two words"}, "is no key"),
         ({"weight": "0"}, "greater than or equal"),
         ({"name": "billing", "url": "http://here:1/"}, "entered already"),
     ],
 )
 def test_an_instance_that_makes_no_sense_is_not_added(operator, wrong, said):
     make_instance("http://here:1")
-    new = {"name": "mail", "url": "http://mail:8090", "token": "t", "weight": "10"}
+    new = {"name": "mail", "url": "http://mail:8090", "secret": "t", "weight": "10"}
 
     content = text_of(operator.post(ADD, new | wrong))
 
@@ -340,7 +340,7 @@ def test_a_new_token_takes_the_place_of_the_old_one(operator):
     instance = make_instance()
     token = "the-" + "new-one"
 
-    operator.post(page_of(instance), {"weight": "10", "token": token})
+    operator.post(page_of(instance), {"weight": "10", "secret": token})
 
     instance.refresh_from_db()
     assert registration.decrypted(instance.token) == token
