@@ -138,9 +138,7 @@ def _view(
 
 def _instance(row: ArmInstance, spec: ArmSpec, standing: _Standing) -> InstanceOverview:
     breaker = standing.breakers.get(row.pk, CLOSED)
-    now, why = row.state, row.detail
-    if now in (State.HEALTHY, State.DEGRADED):
-        now, why = _through(breaker, now, why)
+    now, why = through(breaker, row.state, row.detail)
     return InstanceOverview(
         row=row,
         version=spec.version if row.location == IN_PROCESS else row.version,
@@ -151,9 +149,10 @@ def _instance(row: ArmInstance, spec: ArmSpec, standing: _Standing) -> InstanceO
     )
 
 
-def _through(breaker: BreakerState, state: str, detail: str) -> tuple[str, str]:
-    """Return how a well instance is behind its breaker."""
-    if breaker.state == Breaker.State.CLOSED:
+def through(breaker: BreakerState, state: str, detail: str = "") -> tuple[str, str]:
+    """Return how an instance is behind its breaker, and why."""
+    is_well = state in (State.HEALTHY, State.DEGRADED)
+    if breaker.state == Breaker.State.CLOSED or not is_well:
         return state, detail
     if breaker.state == Breaker.State.OPEN and breaker.until is not None:
         return State.DOWN.value, _NOT_ASKED

@@ -55,10 +55,15 @@ class HealthCheckAdmin(ReadOnlyAdmin):
     """What probes, self-checks and failed calls said, the newest first."""
 
     icon: ClassVar[str] = "ecg_heart"
-    list_display = ["at", "instance", "outcome", "source", "latency_ms", "detail"]
+    list_display = ["at", "where", "outcome", "source", "latency_ms", "detail"]
     list_select_related = ["instance"]
     list_filter = ["is_healthy", "source", "instance__arm"]
     search_fields = ["detail", "instance__location", "=instance__id"]
+
+    @display(description="Instance", ordering="instance__location")
+    def where(self, check: HealthCheck) -> str:
+        """Name the instance; how it is now is another matter."""
+        return f"{check.instance.arm_id} {check.instance.location}"
 
     @display(description="Outcome", ordering="is_healthy", label=_OUTCOMES)
     def outcome(self, check: HealthCheck) -> str:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
-from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.views import ChangeList
 
 from arms import operating, registration
 from arms.admin import shown
+from arms.admin.instance_acts import OperatingActions
 from arms.admin.instance_forms import InstanceForm, NewInstanceForm
 from arms.registry_models import ArmInstance, HealthCheck
-from octollm.switch_admin import question
 
-_Act = Callable[..., bool]
 _Source = ArmInstance.Source
 # Others come back by themselves: with the settings, or with the next worker.
 _CAN_LEAVE = frozenset({_Source.ANNOUNCED, _Source.OPERATOR})
 # The settings name the variable of theirs, and nobody calls this process.
 _HAS_TOKEN = _CAN_LEAVE
-_BACK = "admin:arms_arminstance_changelist"
 
 
 class InstanceChangeList(ChangeList):
@@ -73,14 +68,14 @@ class InstanceColumns:
     def where(self, row: ArmInstance) -> SafeString:
         """Show the address, and what is wrong there."""
         return format_html(
-            '{}<span style="{}">{}</span>',
-            *(row.location, "display:block;max-width:28rem;white-space:normal"),
+            '<span style="{0}">{1}</span><span style="{0}">{2}</span>',
+            *("display:block;min-width:15rem;overflow-wrap:anywhere", row.location),
             row.detail,
         )
 
 
 @admin.register(ArmInstance)
-class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
+class ArmInstanceAdmin(InstanceColumns, OperatingActions):
     """Instances of arms: added, drained, disabled, enabled and weighted here."""
 
     icon: ClassVar[str] = "lan"
@@ -92,7 +87,6 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
     )
     list_filter = ("state", "source", "arm")
     search_fields = ("arm__name", "location", "detail")
-    actions = ("drain", "disable", "enable", "close_breaker")
     readonly_fields = (
         *("arm", "location", "source", "pill", "detail", "version", "strip"),
         *("latency", "breaker", "breaker_until", "places", "checked_at", "probe_at"),
@@ -161,10 +155,6 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
         return self.readonly_fields if obj else ()
 
     # What changes them ------------------------------------------------------------------
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change instances in general may operate them."""
-        return request.user.has_perm("arms.change_arminstance")
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who has the permission may delete what does not come back by itself."""
         may = super().has_delete_permission(request, obj)
@@ -209,63 +199,3 @@ class ArmInstanceAdmin(InstanceColumns, ModelAdmin):
         """Take them out, and their places."""
         for pk in list(queryset.values_list("pk", flat=True)):
             registration.leave(pk)
-
-    @admin.action(description="Drain selected instances", permissions=["operate"])
-    def drain(
-        self, request: HttpRequest, queryset: QuerySet[ArmInstance]
-    ) -> HttpResponse | None:
-        """Ask for confirmation and a reason, then give them nothing new."""
-        text = "They get nothing new, and answer for what they have."
-        return self._act(request, queryset, operating.drain, text)
-
-    @admin.action(description="Disable selected instances", permissions=["operate"])
-    def disable(
-        self, request: HttpRequest, queryset: QuerySet[ArmInstance]
-    ) -> HttpResponse | None:
-        """Ask for confirmation and a reason, then leave them alone."""
-        text = (
-            "They are left alone at once. Steps that they may have begun wait until "
-            "they are enabled, or until their tasks' deadlines: drain them first."
-        )
-        return self._act(request, queryset, operating.disable, text)
-
-    @admin.action(description="Enable selected instances", permissions=["operate"])
-    def enable(
-        self, request: HttpRequest, queryset: QuerySet[ArmInstance]
-    ) -> HttpResponse | None:
-        """Ask for confirmation, then let them be probed and asked."""
-        text = "They are probed at once, and get steps when they are found well."
-        return self._act(request, queryset, operating.enable, text)
-
-    @admin.action(
-        description="Close the breakers of selected instances", permissions=["operate"]
-    )
-    def close_breaker(
-        self, request: HttpRequest, queryset: QuerySet[ArmInstance]
-    ) -> HttpResponse | None:
-        """Ask for confirmation, then let every process call them."""
-        text = "Every process may call them again; five more failures open it anew."
-        return self._act(request, queryset, operating.close_breaker, text)
-
-    def _act(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[ArmInstance],
-        act: _Act,
-        text: str,
-    ) -> HttpResponse | None:
-        name = act.__name__
-        if not request.POST.get("confirmed"):
-            return question(self, request, text, back=_BACK, rows=queryset, action=name)
-        by, reason = request.user.get_username(), request.POST.get("reason", "")[:500]
-        chosen = list(queryset)
-        changed: list[UUID] = []
-        for row in chosen:
-            if act(row.pk, by=by, reason=reason):
-                changed.append(row.pk)
-                told = f"{name.replace('_', ' ').capitalize()}. {reason}".strip()
-                self.log_change(request, row, told)
-        level = messages.SUCCESS if changed else messages.WARNING
-        told = f"{len(changed)} of {len(chosen)} changed."
-        self.message_user(request, told, level=level)
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -12,14 +13,16 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from arms import operating, remote
 from arms.admin import shown
 from arms.admin.instances import InstanceColumns
-from arms.overview import aggregate
+from arms.overview import aggregate, through
 from arms.registry import TAKES_STEPS
 from arms.registry_models import ArmInstance, RegisteredArm
+from arms.standing import CLOSED, breakers_of
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
 
 
@@ -47,6 +50,27 @@ class ArmForm(forms.ModelForm[RegisteredArm]):
             # One that it asked for earlier can still be taken away.
             known = sorted({*self.instance.sees, *self.instance.may_see})
             field.choices = [(each, each) for each in known]
+
+
+class ArmChangeList(ChangeList):
+    """A page of arms with the breakers of their instances."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Look the breakers of the whole page up at once."""
+        super().get_results(request)
+        self.result_list: Any = list(self.result_list)
+        _look_at(self.result_list)
+
+
+def _look_at(arms: Iterable[Any]) -> None:
+    """Give each arm the states of its instances behind their breakers."""
+    known = list(arms)
+    rows = {arm.pk: list(arm.instances.all()) for arm in known}
+    breakers = breakers_of(row for each in rows.values() for row in each)
+    for arm in known:
+        arm.states = [
+            through(breakers.get(row.pk, CLOSED), row.state)[0] for row in rows[arm.pk]
+        ]
 
 
 class InstanceFormSet(BaseInlineFormSet[ArmInstance, RegisteredArm, Any]):
@@ -112,6 +136,19 @@ class RegisteredArmAdmin(ModelAdmin):
         rows: QuerySet[RegisteredArm] = super().get_queryset(request)
         return rows.prefetch_related("instances")
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that looks a page up at once."""
+        return ArmChangeList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Any:
+        """Return an arm with how its instances are."""
+        arm = super().get_object(request, object_id, from_field)
+        if arm is not None:
+            _look_at([arm])
+        return arm
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Leave to the settings what they say of an arm."""
         is_named = obj is not None and remote.is_named(obj.name)
@@ -136,15 +173,15 @@ class RegisteredArmAdmin(ModelAdmin):
             operating.set_may_see(obj.pk, form.cleaned_data["may_see"], by=by)
 
     @display(description="Health", label=shown.COLOURS)
-    def health(self, arm: RegisteredArm) -> str:
+    def health(self, arm: Any) -> str:
         """Show how its instances are altogether."""
-        return aggregate(each.state for each in arm.instances.all())
+        return aggregate(arm.states)
 
     @display(description="Instances that take steps")
-    def well(self, arm: RegisteredArm) -> str:
+    def well(self, arm: Any) -> str:
         """Count the instances that take steps."""
-        states = [each.state for each in arm.instances.all()]
-        return f"{sum(each in TAKES_STEPS for each in states)} of {len(states)}"
+        count = sum(state in TAKES_STEPS for state in arm.states)
+        return f"{count} of {len(arm.states)}"
 
     @display(description="At once, each")
     def places(self, arm: RegisteredArm) -> str:

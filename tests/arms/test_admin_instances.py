@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -221,6 +222,50 @@ def test_an_act_is_asked_then_done_and_logged(operator, name, before, after):
     entry = LogEntry.objects.get()
     assert (entry.user.get_username(), entry.object_id) == ("ada", str(instance.pk))
     assert "a new disk" in entry.change_message
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("drain", State.HEALTHY, State.DRAINING),
+        ("disable", State.DOWN, State.DISABLED),
+        ("enable", State.DISABLED, State.STARTING),
+    ],
+)
+def test_the_page_of_an_instance_has_the_same_acts(operator, path, before, after):
+    instance = make_instance(state=before)
+    address = reverse(f"admin:arms_arminstance_{path}_this", args=[instance.pk])
+    assert address in text_of(operator.get(page_of(instance)))
+
+    assert "billing-1.internal" in text_of(operator.get(address))
+    operator.post(address, {"reason": "not confirmed"})
+    assert state_of(instance) == before
+
+    operator.post(address, {"confirmed": "1", "reason": "a new disk"})
+    assert state_of(instance) == after
+    assert "a new disk" in LogEntry.objects.get().change_message
+
+
+def test_the_breaker_of_one_is_closed_on_its_page_by_who_may(operator):
+    instance = make_instance()
+    open_breaker(instance)
+    address = reverse("admin:arms_arminstance_close_this_breaker", args=[instance.pk])
+
+    eve = User.objects.create_user("eve", password="x", is_staff=True)
+    eve.user_permissions.set(Permission.objects.filter(codename="view_arminstance"))
+    stranger = Client()
+    stranger.force_login(eve)
+    assert stranger.post(address, {"confirmed": "1"}).status_code == 403
+    assert Breaker.objects.get().state == "open"
+
+    operator.post(address, {"confirmed": "1"})
+    assert Breaker.objects.get().state == "closed"
+
+
+def test_an_act_on_an_instance_that_is_gone_is_not_found(operator):
+    address = reverse("admin:arms_arminstance_drain_this", args=[uuid4()])
+
+    assert operator.post(address, {"confirmed": "1"}).status_code == 404
 
 
 def test_only_what_changed_is_logged(operator):
@@ -449,6 +494,14 @@ def test_an_arms_health_is_that_of_its_instances(operator):
 
     assert re.search(r">\s*degraded\s*<", content)
     assert "1 of 2" in content
+
+
+def test_an_arm_whose_breakers_are_open_is_down_on_its_pages_too(operator):
+    open_breaker(make_instance())
+
+    for page in (ARMS, page_of(RegisteredArm.objects.get())):
+        content = text_of(operator.get(page))
+        assert re.search(r">\s*down\s*<", content)
 
 
 def test_who_may_only_look_limits_nothing(viewer):
