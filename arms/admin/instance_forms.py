@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from unfold.widgets import (
@@ -73,7 +73,7 @@ class NewInstanceForm(InstanceForm):
 
     def clean(self) -> dict[str, Any]:
         """Refuse a place that is entered already."""
-        given = cast("dict[str, Any]", super().clean() or self.cleaned_data)
+        given = super().clean() or self.cleaned_data
         place = {"arm_id": given.get("name"), "location": given.get("url")}
         if ArmInstance.objects.filter(**place).exists():
             raise forms.ValidationError("This instance is entered already.")

@@ -75,7 +75,7 @@ class InstanceColumns:
 
 
 @admin.register(ArmInstance)
-class ArmInstanceAdmin(InstanceColumns, OperatingActions):
+class ArmInstanceAdmin(InstanceColumns, OperatingActions):  # type: ignore[misc]  # unfold's
     """Instances of arms: added, drained, disabled, enabled and weighted here."""
 
     icon: ClassVar[str] = "lan"
@@ -122,7 +122,9 @@ class ArmInstanceAdmin(InstanceColumns, OperatingActions):
         return format_html(link, url, row.pk)
 
     # What the pages consist of ----------------------------------------------------------
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(  # type: ignore[override]  # unfold names an object
+        self, request: HttpRequest, **kwargs: Any
+    ) -> type[ChangeList]:
         """Return the list that looks a page up at once."""
         return InstanceChangeList
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
+from unfold.forms import PaginationInlineFormSet
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
@@ -73,17 +73,20 @@ def _look_at(arms: Iterable[Any]) -> None:
         ]
 
 
-class InstanceFormSet(BaseInlineFormSet[ArmInstance, RegisteredArm, Any]):
+class InstanceFormSet(PaginationInlineFormSet):
     """The instances of an arm with how they stand."""
+
+    _looked_at: Any = None
 
     def get_queryset(self) -> Any:
         """Look them all up at once."""
-        if not hasattr(self, "_queryset"):
-            shown.look_at(super().get_queryset())
-        return self._queryset
+        if self._looked_at is None:
+            self._looked_at = super().get_queryset()
+            shown.look_at(self._looked_at)
+        return self._looked_at
 
 
-class InstanceInline(InstanceColumns, ReadOnlyInline):
+class InstanceInline(InstanceColumns, ReadOnlyInline):  # type: ignore[misc]  # unfold's
     """Where an arm runs."""
 
     model = ArmInstance
@@ -136,7 +139,9 @@ class RegisteredArmAdmin(ModelAdmin):
         rows: QuerySet[RegisteredArm] = super().get_queryset(request)
         return rows.prefetch_related("instances")
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+    def get_changelist(  # type: ignore[override]  # unfold names an object
+        self, request: HttpRequest, **kwargs: Any
+    ) -> type[ChangeList]:
         """Return the list that looks a page up at once."""
         return ArmChangeList
 

@@ -63,7 +63,8 @@ def test_one_state_holds_and_the_others_are_there_with_0():
         for state in State.values
     ]
 
-    assert sorted(values) == [0, 0, 0, 0, 0, 1]
+    assert sorted(value or 0.0 for value in values) == [0, 0, 0, 0, 0, 1]
+    assert None not in values
 
 
 def test_the_latency_of_checks_is_in_seconds_and_missing_before_the_first():
