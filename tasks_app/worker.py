@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 
 # How long a duty that is under way may take to end when the worker leaves.
 LEAVE_S = 5.0
-# How often a worker takes or keeps the duty of looking after arms.
-LEAD_S = 3.0
 
 
 class ThisWorker:
@@ -159,10 +157,9 @@ class ThisWorker:
 
     def _probe(self) -> None:
         """Look after arms, if this is the worker that does."""
-        now = time.monotonic()
-        if now - self._asked_to_lead_at >= LEAD_S:
+        now, ttl_s = time.monotonic(), settings.OCTOLLM_LEADER_TTL_S
+        if now - self._asked_to_lead_at >= ttl_s / 3:
             self._asked_to_lead_at = now
-            ttl_s = settings.OCTOLLM_LEADER_TTL_S
             leads = leaders.lead("prober", holder=self.id, ttl_s=ttl_s)
             if leads != (self._prober is not None):
                 self._prober = probing.Prober() if leads else None

@@ -31,9 +31,11 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 
 import django
 from django.conf import settings
+from django.db import connections
 from django.test.utils import setup_databases, teardown_databases
 
 WORKERS = 2
+THREADS = 8
 
 
 def main() -> None:
@@ -49,6 +51,7 @@ def main() -> None:
         databases = setup_databases(verbosity=0, interactive=False)
         stack.callback(teardown_databases, databases, verbosity=0)
         _print_breaker()
+        _print_shares(options.calls)
         rig = ArmRig(home)
         stack.enter_context(rig.running())
         settings.OCTOLLM_REMOTE_ARMS = _listed(rig)
@@ -58,10 +61,6 @@ def main() -> None:
         _print_rounds(rig, rounds=options.rounds, tasks=options.tasks)
         _print_recovery(rig, workers, engines)
         workers.kill_all()
-    with running_engines():
-        databases = setup_databases(verbosity=0, interactive=False)
-        _print_shares(options.calls)
-        teardown_databases(databases, verbosity=0)
 
 
 class _Workers:
@@ -221,9 +220,18 @@ def _shares(home: Path, calls: int, name: str, delays: list[str]) -> list[int]:
             registration.write_entry(instance, read_entry(entry, name=name))
             ArmInstance.objects.filter(pk=instance.pk).update(state="healthy")
         registry.forget()
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda _: _call(name), range(calls)))
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(_calls, [name] * THREADS, [calls // THREADS] * THREADS))
+        ArmInstance.objects.filter(arm_id=name).delete()
         return [len(rows(place.store, "calls")) for place in places]
+
+
+def _calls(arm: str, count: int) -> None:
+    try:
+        for _ in range(count):
+            _call(arm)
+    finally:
+        connections.close_all()
 
 
 def _call(arm: str) -> None:
