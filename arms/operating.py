@@ -17,6 +17,7 @@ from arms.providers import plain_key
 from arms.registry_models import (
     MAX_CONCURRENCY,
     MAX_WEIGHT,
+    NOBODY,
     ArmInstance,
     RegisteredArm,
 )
@@ -100,6 +101,21 @@ def set_limit(arm: str, limit: int | None, *, by: str) -> None:
         RegisteredArm.objects.filter(pk=arm).update(limit=limit)
         registration.resize(arm)
     logger.warning("an arm has another limit: %s %s by %s", arm, limit, by)
+
+
+def set_stand_in(arm: str, name: str, *, by: str) -> None:
+    """Let another arm be taken while this one is away.
+
+    Empty: the one that the arm names itself; ``NOBODY``: none.
+
+    Raises:
+        ValueError: there is no such other arm.
+    """
+    others = RegisteredArm.objects.exclude(pk=arm)
+    if name not in ("", NOBODY) and not others.filter(pk=name).exists():
+        raise ValueError(f"there is no other arm {name}")
+    RegisteredArm.objects.filter(pk=arm).update(stand_in=name)
+    logger.warning("an arm has another fallback: %s %s by %s", arm, name, by)
 
 
 def set_may_see(arm: str, types: Iterable[str], *, by: str) -> None:

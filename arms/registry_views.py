@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from arms.contract import ANSWERED_FROM_STORE, AT_LEAST_ONCE, ArmSpec
 from arms.entries import describe
 from arms.overview import STATES, ArmOverview, InstanceOverview, view_arms
-from arms.registry import catalogue
+from arms.registry import catalogue, fallback_of
 from arms.registry_models import ArmInstance
 from octollm.resilience.models import Breaker
 from octollm.serializers import query_of
@@ -176,7 +176,7 @@ def _present(arm: ArmOverview) -> dict[str, Any]:
         "on_crash": spec.on_crash,
         "queue": spec.queue,
         "concurrency": arm.concurrency,
-        "fallback": spec.fallback,
+        "fallback": fallback_of(spec.name),
         "grants": described["grants"],
         "health": {
             "state": found.state,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from django import forms
@@ -14,14 +14,17 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import PaginationInlineFormSet
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+)
 
 from arms import operating, remote
 from arms.admin import shown
 from arms.admin.instances import InstanceColumns
 from arms.overview import aggregate, through
 from arms.registry import TAKES_STEPS
-from arms.registry_models import ArmInstance, RegisteredArm
+from arms.registry_models import NOBODY, ArmInstance, RegisteredArm
 from arms.standing import CLOSED, breakers_of
 from octollm.history import ReadOnlyInline, link_to, shown_json, shown_list
 
@@ -36,20 +39,39 @@ class ArmForm(forms.ModelForm[RegisteredArm]):
         "elsewhere. Others stay placeholders.",
     )
 
+    stand_in = forms.ChoiceField(
+        label="Fallback",
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="The arm that does its steps while no instance of it can be had, if "
+        "it has the capability.",
+    )
+
     class Meta:
         """Name the fields."""
 
         model = RegisteredArm
-        fields = ("limit", "may_see")
+        fields = ("limit", "may_see", "stand_in")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Offer the types that the arm asks for."""
         super().__init__(*args, **kwargs)
+        chosen = self.fields.get("stand_in")
+        if isinstance(chosen, forms.ChoiceField):
+            chosen.choices = list(_stand_ins(self.instance))
         field = self.fields.get("may_see")
         if isinstance(field, forms.MultipleChoiceField):
             # One that it asked for earlier can still be taken away.
             known = sorted({*self.instance.sees, *self.instance.may_see})
             field.choices = [(each, each) for each in known]
+
+
+def _stand_ins(arm: RegisteredArm) -> Iterator[tuple[str, str]]:
+    yield "", f"as the arm says: {arm.fallback or 'none'}"
+    yield NOBODY, "none"
+    others = RegisteredArm.objects.exclude(pk=arm.pk)
+    for name in others.values_list("name", flat=True):
+        yield name, name
 
 
 class ArmChangeList(ChangeList):
@@ -121,7 +143,7 @@ class RegisteredArmAdmin(ModelAdmin):
     readonly_fields = (
         *("name", "version", "health", "description", "abilities", "sees_"),
         *("is_repeatable", "has_store", "shares_store", "concurrency", "queue"),
-        *("grants_", "fallback", "updated_at"),
+        *("grants_", "updated_at"),
     )
     fields = (
         ("name", "version"),
@@ -129,7 +151,7 @@ class RegisteredArmAdmin(ModelAdmin):
         *("description", "abilities"),
         ("limit", "concurrency"),
         ("may_see", "sees_"),
-        ("fallback", "grants_"),
+        ("stand_in", "grants_"),
         ("is_repeatable", "has_store", "shares_store"),
         "updated_at",
     )
@@ -174,6 +196,8 @@ class RegisteredArmAdmin(ModelAdmin):
         by = request.user.get_username()
         if "limit" in form.changed_data:
             operating.set_limit(obj.pk, form.cleaned_data["limit"], by=by)
+        if "stand_in" in form.changed_data:
+            operating.set_stand_in(obj.pk, form.cleaned_data["stand_in"], by=by)
         if "may_see" in form.changed_data:
             operating.set_may_see(obj.pk, form.cleaned_data["may_see"], by=by)
 

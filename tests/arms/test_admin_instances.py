@@ -454,6 +454,21 @@ def test_an_arm_may_see_what_it_asks_for_and_nothing_else(operator):
     assert arm.may_see == ["EMAIL"]
 
 
+def test_an_operator_chooses_the_fallback_among_the_other_arms(operator):
+    arm = make_arm(fallback="invoices")
+    make_arm("mail")
+
+    page = text_of(operator.get(page_of(arm)))
+    assert "as the arm says: invoices" in page
+    operator.post(page_of(arm), {"stand_in": "mail", **_no_instances()})
+    wrong = operator.post(page_of(arm), {"stand_in": "billing", **_no_instances()})
+
+    assert "Select a valid choice" in text_of(wrong)
+    arm.refresh_from_db()
+    assert (arm.stand_in, arm.fallback) == ("mail", "invoices")
+    assert "Fallback" in LogEntry.objects.get().get_change_message()
+
+
 def test_what_the_settings_say_of_an_arm_is_theirs(operator, settings):
     settings.OCTOLLM_REMOTE_ARMS = [{"name": "billing", "url": "http://b:1"}]
     arm = make_arm(may_see=["PHONE"])

@@ -11,7 +11,8 @@ import pytest
 from django.utils import timezone
 
 from arms import dispatch, operating, registration, registry
-from arms.registry_models import ArmInstance, RegisteredArm
+from arms.entries import Entry
+from arms.registry_models import NOBODY, ArmInstance, RegisteredArm
 from octollm.resilience import breakers
 from octollm.resilience.models import Breaker, Slot
 from tests.instances import make_arm, make_instance, open_breaker
@@ -209,6 +210,41 @@ def test_an_arm_gets_nothing_that_it_does_not_ask_for():
     with pytest.raises(ValueError, match="US_SSN"):
         operating.set_may_see("billing", ["EMAIL", "US_SSN"], by="ada")
     assert RegisteredArm.objects.get(name="billing").may_see == []
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "expected"),
+    [("", "invoices"), ("mail", "mail"), (NOBODY, "")],
+)
+def test_the_operators_word_on_a_fallback_comes_before_the_arms(stand_in, expected):
+    make_arm(fallback="invoices")
+    make_arm("mail")
+    make_instance()
+
+    operating.set_stand_in("billing", stand_in, by="ada")
+
+    assert registry.fallback_of("billing") == expected
+
+
+def test_an_arms_new_entry_leaves_the_operators_fallback():
+    make_arm("mail")
+    instance = make_instance()
+    operating.set_stand_in("billing", "mail", by="ada")
+
+    described = {"name": "billing", "version": "2", "description": "", "fallback": "x"}
+    capability = RegisteredArm.objects.get(name="billing").capabilities
+    entry = Entry.model_validate(described | {"capabilities": capability})
+    assert registration.write_entry(instance, entry)
+
+    assert registry.fallback_of("billing") == "mail"
+
+
+@pytest.mark.parametrize("name", ["nobody", "billing"])
+def test_a_fallback_is_another_arm(name):
+    make_arm()
+
+    with pytest.raises(ValueError, match="no other arm"):
+        operating.set_stand_in("billing", name, by="ada")
 
 
 def test_a_token_is_stored_encrypted_and_sent_as_it_is():
