@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
@@ -15,6 +18,7 @@ from arms.entries import Entry
 from arms.registry_models import NOBODY, ArmInstance, RegisteredArm
 from octollm.resilience import breakers
 from octollm.resilience.models import Breaker, Slot
+from tests.engines import TestEngines
 from tests.instances import make_arm, make_instance, open_breaker
 
 pytestmark = pytest.mark.django_db
@@ -263,3 +267,38 @@ def test_a_token_that_no_header_can_hold_is_refused():
 
     with pytest.raises(ValueError, match="is no key"):
         operating.set_token(instance.pk, "two words", by="ada")
+
+
+_WATCH = """
+import time, django
+django.setup()
+from arms import registry
+seen = None
+while True:
+    (known,) = registry.instances_of("billing")
+    if known.state != seen:
+        seen = known.state
+        print(seen, flush=True)
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_process_heeds_an_act_within_two_seconds(engines: TestEngines) -> None:
+    instance = make_instance()
+    watcher = subprocess.Popen(  # our own interpreter
+        [sys.executable, "-W", "ignore", "-c", _WATCH],
+        env=engines.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with watcher:
+        try:
+            assert watcher.stdout is not None
+            assert watcher.stdout.readline().strip() == State.HEALTHY
+            began = time.monotonic()
+            operating.drain(instance.pk, by="ada")
+            assert watcher.stdout.readline().strip() == State.DRAINING
+            assert time.monotonic() - began < 2.0
+        finally:
+            watcher.kill()
