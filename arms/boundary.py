@@ -20,6 +20,8 @@ from pydantic_core import PydanticSerializationError
 
 from arms import executions
 from arms.contract import Arm, ArmReply, ArmRequest, ArmServices, ArmSpec
+from arms.registry import local_catalogue
+from arms.served.recalling import recall
 from octollm.errors import (
     ArmError,
     ArmOutputTooLargeError,
@@ -32,6 +34,9 @@ from reflex.screening import Checkpoint, Screened, screen
 from reflex.vault import open_vault, reveal
 
 logger = logging.getLogger(__name__)
+
+# Where an instance that serves an arm of ours did a step, as the ledger names it.
+SERVED = "served"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +86,7 @@ def call(
         return ScreenedReply(reply=stored[0], taint=stored[1], record=_nothing)
     services.stop.check()
     services = replace(services, is_repeat=not is_new)
-    shown = _revealed(request, arm.spec, scopes)
-    reply = _checked(_execute(arm, shown, services, scopes), arm_name=arm.spec.name)
+    reply = _checked(_answer(request, arm, services, scopes), arm_name=arm.spec.name)
     screened = _screened(reply, scopes)
     concealed = reply.model_copy(update=screened.document)
 
@@ -101,6 +105,44 @@ def call(
 
 def _nothing() -> None:
     """Leave what is stored as it is."""
+
+
+def _answer(
+    request: ArmRequest, arm: Arm, services: ArmServices, scopes: Scopes
+) -> ArmReply:
+    """Return what the arm does, or what an instance of it elsewhere did before."""
+    spec = arm.spec
+    is_ours = any(spec.name == each.name for each in local_catalogue())
+    if is_ours and services.is_repeat:
+        known = _recalled(request, spec, services, scopes)
+        if known is not None:
+            return known
+    shown = _revealed(request, spec, scopes)
+    if is_ours:
+        # One that is served elsewhere has these from nowhere else.
+        own = {"knowledge_scope": services.knowledge_scope, "model": services.model}
+        shown = shown.model_copy(update=own)
+    return _execute(arm, shown, services, scopes)
+
+
+def _recalled(
+    request: ArmRequest, spec: ArmSpec, services: ArmServices, scopes: Scopes
+) -> ArmReply | None:
+    try:
+        known = recall(
+            request.request_id,
+            arm_name=spec.name,
+            is_repeatable=spec.is_repeatable,
+            stop=services.stop,
+        )
+    except ArmError as error:
+        error.args = (_concealed_text(error.message, scopes),)
+        raise
+    if known is not None:
+        services.meter.book_usage(
+            request.request_id, known.usage, arm=spec.name, at=SERVED
+        )
+    return known
 
 
 def _revealed(request: ArmRequest, spec: ArmSpec, scopes: Scopes) -> ArmRequest:

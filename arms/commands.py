@@ -1,4 +1,4 @@
-"""Commands for knowledge: ``octollm ingest``."""
+"""Commands for knowledge and arms: ``octollm ingest`` and ``octollm arm``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Annotated
 
 import typer
 
+from arms import operating_commands
+from arms.arm_commands import arm
 from octollm.access import DEFAULT_OWNER
 from octollm.joining import DataDir, join_with_django
 
 app = typer.Typer()
+operating_commands.register(arm)
+app.add_typer(arm, name="arm")
 _BATCH = 100
 
 

@@ -40,6 +40,11 @@ class ArmRequest(BaseModel):
 
     The same ``request_id`` always gets the same answer, so a repeated request
     after a crash does no work twice.
+
+    Attributes:
+        knowledge_scope: whose documents may be searched; for arms of ours that run
+            as services of their own, which share our database.
+        model: the only one that may be asked; likewise.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +63,8 @@ class ArmRequest(BaseModel):
     budget: StepBudget
     capability_token: str | None = None
     traceparent: str | None = None
+    knowledge_scope: UUID | None = None
+    model: str = ""
 
 
 class Usage(BaseModel):
@@ -185,6 +192,24 @@ class CallPrice:
         """USD per million tokens of input, wherever they come from."""
         return max(self.input_per_million, self.cached_per_million or Decimal(0))
 
+    def cost_usd(
+        self, *, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+    ) -> Decimal:
+        """Return what tokens cost, exact.
+
+        ``cached_tokens`` are those of ``input_tokens`` that the provider had in its
+        cache.
+        """
+        per_cached = self.cached_per_million
+        if per_cached is None:
+            per_cached = self.input_per_million
+        exact = (
+            self.input_per_million * (input_tokens - cached_tokens)
+            + per_cached * cached_tokens
+            + self.output_per_million * output_tokens
+        )
+        return exact / 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
@@ -210,6 +235,18 @@ class ModelCall:
     nth: int = 0
     provider: str = ""
     rung: str = "text"
+
+    @property
+    def dearest_usd(self) -> Decimal:
+        """The most that it may cost: cached input may be the dearer one."""
+        return max(
+            self.price.cost_usd(
+                input_tokens=self.input_tokens,
+                output_tokens=self.output_tokens,
+                cached_tokens=cached_tokens,
+            )
+            for cached_tokens in (0, self.input_tokens)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -344,6 +344,7 @@ def _outcome_of(error: OctoLLMError, given_s: float) -> str:
 def _note_answer(instance: Instance) -> None:
     if not instance.is_here:
         breakers.succeeded(breaker_of(instance))
+        health.note_success(instance)
 
 
 def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
@@ -355,6 +356,7 @@ def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
     elif outcome == "refused":
         # It answered: what is wrong is the request.
         breakers.succeeded(name)
+        health.note_success(instance)
     else:
         breakers.hand_back(name)
     if isinstance(error, ArmUnavailableError):

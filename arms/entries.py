@@ -19,6 +19,7 @@ from pydantic import (
 from arms.contract import CONTRACT_VERSION, ArmSpec, Capability
 from arms.registry_models import MAX_CONCURRENCY
 from octollm.errors import ArmError
+from octollm.storable import holds_nul, why_not_storable
 from octollm.types import JSONObject, JSONValue
 
 MAX_CAPABILITIES = 100
@@ -130,7 +131,19 @@ def read_entry(text: bytes, *, name: str) -> Entry:
             f"{CONTRACT_VERSION} is needed."
         )
         raise ArmError(message, arm_name=name)
+    if why := _why_not_storable(entry, text):
+        message = f"The entry of the arm {name} cannot be kept: {why}."
+        raise ArmError(message, arm_name=name)
     return Entry.model_validate(entry.model_dump(exclude={"contract_version"}))
+
+
+def _why_not_storable(entry: Entry, text: bytes) -> str:
+    """Say what of an entry the database would refuse; found here, it is the arm's."""
+    if holds_nul(text.decode(errors="replace")):
+        return "it holds a NUL character"
+    return why_not_storable(
+        [[each.input_schema, each.output_schema] for each in entry.capabilities]
+    )
 
 
 def describe(spec: ArmSpec) -> JSONObject:

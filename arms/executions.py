@@ -1,4 +1,7 @@
-"""What in-process arms did under a request id, so that nothing is done twice."""
+"""What in-process arms did under a request id, so that nothing is done twice.
+
+Arms of ours that run as services have a store of their own: ``served/store.py``.
+"""
 
 from __future__ import annotations
 

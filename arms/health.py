@@ -9,6 +9,7 @@ ones to be down. What an operator wants (draining, disabled) no finding changes.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
 
 from arms.contract import Health
-from arms.registry import IN_PROCESS, get_arm, local_catalogue
+from arms.registry import IN_PROCESS, Instance, get_arm, local_catalogue
 from arms.registry_models import ArmInstance, HealthCheck
 from octollm.resilience import breakers
 
@@ -32,35 +33,57 @@ FRESH_S = 10.0
 MAX_DETAIL = 300
 # How much a new measurement counts in the average of latencies.
 _NEW_SHARE = 0.3
+# One that begins to be well again is looked at again after this.
+SOON_S = 1.0
+# So often a process at most writes that a degraded instance answers.
+CALM_S = 1.0
 
 _checked: dict[str, tuple[float, datetime, Health]] = {}
 # One per arm: an arm elsewhere that says nothing holds up no other.
 _locks: dict[str, threading.Lock] = {}
+# Instances whose last call here failed, and when it was last written that one answered.
+_failed: set[UUID] = set()
+_calmed_at: dict[UUID, float] = {}
 
 # Locked first: the state before tells whether it came back.
 _NOTE = """
 WITH before AS (
-    SELECT id, state FROM arm_instances WHERE id = %(id)s FOR NO KEY UPDATE
+    SELECT id, state, rises, falls FROM arm_instances
+    WHERE id = %(id)s FOR NO KEY UPDATE
+), after AS (
+    SELECT id, state AS was, CASE
+        WHEN state IN ('draining', 'disabled') THEN state
+        WHEN %(is_well)s AND (state = 'healthy' OR rises + 1 >= %(rise)s) THEN %(good)s
+        WHEN %(is_well)s THEN state
+        WHEN falls + 1 >= %(fall)s THEN 'down'
+        WHEN state = 'healthy' THEN 'degraded'
+        ELSE state END AS state
+    FROM before
 )
 UPDATE arm_instances i SET
     rises = CASE WHEN %(is_well)s THEN LEAST(i.rises + 1, %(rise)s) ELSE 0 END,
     falls = CASE WHEN %(is_well)s THEN 0 ELSE LEAST(i.falls + 1, %(fall)s) END,
-    state = CASE
-        WHEN i.state IN ('draining', 'disabled') THEN i.state
-        WHEN %(is_well)s AND (i.state = 'healthy' OR i.rises + 1 >= %(rise)s)
-            THEN %(good)s
-        WHEN %(is_well)s THEN i.state
-        WHEN i.falls + 1 >= %(fall)s THEN 'down'
-        WHEN i.state = 'healthy' THEN 'degraded'
-        ELSE i.state END,
+    state = after.state,
+    since = CASE WHEN after.state = i.state THEN i.since ELSE clock_timestamp() END,
     detail = %(detail)s,
     latency_ms = CASE WHEN %(latency_ms)s::float8 IS NULL THEN i.latency_ms
         ELSE COALESCE(i.latency_ms * %(kept)s::float8, 0)
             + %(latency_ms)s::float8
             * (CASE WHEN i.latency_ms IS NULL THEN 1 ELSE %(new)s::float8 END) END,
-    checked_at = CASE WHEN %(is_check)s THEN clock_timestamp() ELSE i.checked_at END
-FROM before WHERE i.id = before.id
-RETURNING i.arm_id, before.state, i.state
+    checked_at = CASE WHEN %(is_check)s THEN clock_timestamp() ELSE i.checked_at END,
+    probe_at = CASE WHEN %(is_check)s AND %(is_well)s AND i.rises + 1 < %(rise)s
+        THEN LEAST(i.probe_at, clock_timestamp() + make_interval(secs => %(soon_s)s))
+        ELSE i.probe_at END
+FROM after WHERE i.id = after.id
+RETURNING i.arm_id, after.was, i.state
+"""
+# What probes find wrong no call makes good: the last one of them was well.
+_CALM = """
+UPDATE arm_instances SET falls = 0
+WHERE id = %(id)s AND falls > 0 AND state IN ('healthy', 'degraded')
+  AND COALESCE((
+    SELECT is_healthy FROM health_checks
+    WHERE instance_id = %(id)s AND source = 'probe' ORDER BY at DESC LIMIT 1), true)
 """
 
 
@@ -128,18 +151,44 @@ def note(instance_id: UUID, found: Finding, *, source: HealthCheck.Source) -> No
             source=source,
             is_healthy=found.is_well,
             latency_ms=found.latency_ms,
-            detail=found.detail[:MAX_DETAIL],
+            detail=_shown(found.detail),
         )
     _tell(instance_id, *row)
 
 
 def note_failure(instance_id: UUID, detail: str) -> None:
     """Count a call that failed by the instance's making; never raises."""
+    _failed.add(instance_id)
     found = Finding(is_well=False, detail=detail)
     try:
         note(instance_id, found, source=HealthCheck.Source.CALL)
     except Error as error:
         logger.warning("a failed call was not noted: %s", type(error).__name__)
+
+
+def note_success(instance: Instance) -> None:
+    """Let failed calls before this one count no more; never raises.
+
+    Writes only where a call may have failed: three failures among thousands of
+    successes take nobody down.
+    """
+    if instance.id in _failed:
+        _failed.discard(instance.id)
+    elif instance.state != ArmInstance.State.DEGRADED or not _is_calm_due(instance.id):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_CALM, {"id": instance.id})
+    except Error as error:
+        logger.warning("a good call was not noted: %s", type(error).__name__)
+
+
+def _is_calm_due(instance_id: UUID) -> bool:
+    now = time.monotonic()
+    if now - _calmed_at.get(instance_id, -math.inf) < CALM_S:
+        return False
+    _calmed_at[instance_id] = now
+    return True
 
 
 def _values(
@@ -152,12 +201,21 @@ def _values(
         "good": state.DEGRADED if found.is_degraded else state.HEALTHY,
         "rise": settings.OCTOLLM_PROBE_RISE,
         "fall": settings.OCTOLLM_PROBE_FALL,
-        "detail": found.detail[:MAX_DETAIL],
+        "detail": _shown(found.detail),
+        "soon_s": SOON_S,
         "latency_ms": found.latency_ms,
         "new": _NEW_SHARE,
         "kept": 1 - _NEW_SHARE,
         "is_check": source != HealthCheck.Source.CALL,
     }
+
+
+def _shown(detail: str) -> str:
+    """Return what can be stored and shown of words that an arm may have chosen."""
+    cut = detail[:MAX_DETAIL]
+    return "".join(
+        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cut
+    )
 
 
 def _tell(instance_id: UUID, arm: str, before: str, now: str) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from arms.knowledge.models import Chunk, Document
-from arms.registry_models import ArmInstance, Execution, HealthCheck, RegisteredArm
+from arms.registry_models import (
+    ArmInstance,
+    Execution,
+    HealthCheck,
+    RegisteredArm,
+    ServedExecution,
+)
 
 __all__ = [
     "ArmInstance",
@@ -12,4 +18,5 @@ __all__ = [
     "Execution",
     "HealthCheck",
     "RegisteredArm",
+    "ServedExecution",
 ]

@@ -47,7 +47,13 @@ def enable(instance_id: UUID, *, by: str, reason: str = "") -> bool:
     """Let one that was set aside be probed at once, as a new one; say whether it was."""
     set_aside = ArmInstance.objects.filter(pk=instance_id, state__in=SET_ASIDE)
     is_changed = set_aside.update(
-        state=State.STARTING, detail="", rises=0, falls=0, probe_at=Now()
+        state=State.STARTING,
+        since=Now(),
+        detail="",
+        rises=0,
+        falls=0,
+        drains_itself=False,
+        probe_at=Now(),
     )
     _log("enabled", instance_id, by=by, reason=reason, is_changed=bool(is_changed))
     return bool(is_changed)
@@ -138,8 +144,13 @@ def set_may_see(arm: str, types: Iterable[str], *, by: str) -> None:
 def _set_aside(
     instance_id: UUID, state: ArmInstance.State, *, by: str, reason: str
 ) -> bool:
-    others = ArmInstance.objects.filter(pk=instance_id).exclude(state=state)
-    is_changed = bool(others.update(state=state, detail=_WHY[state]))
+    # One that drains by its own word would come back by it.
+    others = ArmInstance.objects.filter(pk=instance_id).exclude(
+        state=state, drains_itself=False
+    )
+    is_changed = bool(
+        others.update(state=state, since=Now(), detail=_WHY[state], drains_itself=False)
+    )
     _log(state.value, instance_id, by=by, reason=reason, is_changed=is_changed)
     return is_changed
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +20,12 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from arms import health, registration, registry, remote
-from arms.entries import Entry, read_entry
+from arms.entries import read_entry
 from arms.health import Finding
 from arms.places import Place
 from arms.registry_models import ArmInstance, HealthCheck
@@ -39,10 +40,14 @@ INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
 # Nobody waits longer than this for a round, whatever the loop does.
 ROUND_S = 10.0
+# Of a round in which the loop stood still for so long, who did not answer in time is
+# not to blame; and how often that is looked at.
+STALL_S = 1.0
+BEAT_S = 0.1
 JITTER = 0.2
 # How old an entry may get before it is fetched again.
 ENTRY_S = 30.0
-# How often settings, heartbeats and the history are looked after.
+# How often settings, those who are gone and the history are looked after.
 HOUSEKEEPING_S = 10.0
 MAX_HEALTH_BYTES = 65_536
 MAX_HISTORY_ROWS = 2_000
@@ -51,6 +56,7 @@ _WELL = frozenset({"healthy", "ok", "up", "pass", "well"})
 _SO_SO = frozenset({"degraded", "warn", "warning"})
 
 _SILENT = Finding(is_well=False, detail="It did not answer.")
+_ENDLESS = Finding(is_well=False, detail="Its self-check does not end.")
 _State = ArmInstance.State
 _random = random.Random()  # noqa: S311  # spreads probes, guards nothing
 
@@ -68,6 +74,7 @@ class Prober:
 
     _entries_at: dict[UUID, float] = field(default_factory=dict)
     _kept_at: float = float("-inf")
+    _self_checks: _SelfChecks = field(default_factory=lambda: _SelfChecks())
 
     def tick(self) -> None:
         """Look after all that is due; one that fails is looked at again later."""
@@ -75,33 +82,94 @@ class Prober:
         if now - self._kept_at >= HOUSEKEEPING_S:
             self._kept_at = now
             _keep_house()
-        due = list(_due())
+        _mark_silent()
+        due = _due()
         elsewhere = [each for each in due if each.location != registry.IN_PROCESS]
         _put_off(due)
         if elsewhere:
             self._probe_all(elsewhere)
-        here = [each.arm_id for each in due if each.location == registry.IN_PROCESS]
+        here = [each for each in due if each.location == registry.IN_PROCESS]
         if here:
-            health.check_arms(here)
+            self._self_checks.run(here)
 
     def _probe_all(self, instances: Sequence[ArmInstance]) -> None:
         looks = [self._look(each) for each in instances]
-        found = outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
-        for instance, look in zip(instances, found, strict=True):
-            finding = look.finding
-            if look.entry is not None:
-                registration.write_entry(instance, look.entry)
-                self._entries_at[instance.pk] = time.monotonic()
-            health.note(instance.pk, finding, source=HealthCheck.Source.PROBE)
+        stood_s = outbound.run(_gathered(looks), stop=StopToken(ROUND_S))
+        if stood_s >= STALL_S:
+            logger.warning("probes stood still for %.1f s", stood_s)
+        for instance, look in zip(instances, looks, strict=True):
+            if look.is_late and stood_s >= STALL_S:
+                # Who was late: the instance, or we?
+                continue
+            try:
+                finding = self._judged(instance, look)
+                health.note(instance.pk, finding, source=HealthCheck.Source.PROBE)
+            except (InterfaceError, OperationalError):
+                # The database is away for all of them.
+                raise
+            except Exception:
+                # What is wrong with one must not keep the others.
+                logger.exception("a probe was not noted: %s", instance.arm_id)
 
     def _look(self, instance: ArmInstance) -> _Look:
         seen_s = time.monotonic() - self._entries_at.get(instance.pk, float("-inf"))
-        return _Look(
+        look = _Look(
             arm=instance.arm_id,
             url=instance.location,
-            token=registry.token_of(instance),
             wants_entry=not instance.entry_hash or seen_s > ENTRY_S,
         )
+        try:
+            look.token = registry.token_of(instance)
+        except OctoLLMError as error:
+            look.is_asked = False
+            look.finding = Finding(is_well=False, detail=error.message)
+        return look
+
+    def _judged(self, instance: ArmInstance, look: _Look) -> Finding:
+        """Return the finding, once what it says of itself was read and written.
+
+        Not on the loop, which the process's model calls share: an entry may be long.
+        """
+        if look.entry is None:
+            return look.finding
+        try:
+            entry = read_entry(look.entry, name=look.arm)
+        except OctoLLMError as error:
+            return Finding(is_well=False, detail=error.message)
+        registration.write_entry(instance, entry)
+        self._entries_at[instance.pk] = time.monotonic()
+        return look.finding
+
+
+class _SelfChecks:
+    """Self-checks in a thread of their own: one that hangs holds up nobody else."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._under_way: ArmInstance | None = None
+
+    def run(self, instances: Sequence[ArmInstance]) -> None:
+        """Check these, and wait for a moment; while the last ones go on, none."""
+        if self._thread is not None and self._thread.is_alive():
+            if (hanging := self._under_way) is not None:
+                health.note(hanging.pk, _ENDLESS, source=HealthCheck.Source.SELF_CHECK)
+            return
+        self._thread = threading.Thread(
+            target=self._check, args=(instances,), name="self-checks", daemon=True
+        )
+        self._thread.start()
+        self._thread.join(TIMEOUT_S)
+
+    def _check(self, instances: Sequence[ArmInstance]) -> None:
+        try:
+            for instance in instances:
+                self._under_way = instance
+                health.check_arms([instance.arm_id])
+        except Exception:
+            logger.exception("the self-checks of arms broke off")
+        finally:
+            self._under_way = None
+            connections.close_all()
 
 
 @dataclass
@@ -110,10 +178,12 @@ class _Look:
 
     arm: str
     url: str
-    token: str = field(repr=False)
     wants_entry: bool
+    token: str = field(default="", repr=False)
+    is_asked: bool = True
+    is_late: bool = False
     finding: Finding = _SILENT
-    entry: Entry | None = None
+    entry: bytes | None = field(default=None, repr=False)
 
     async def take(self) -> None:
         """Ask, within the time-out; whatever comes is a finding."""
@@ -122,8 +192,9 @@ class _Look:
             async with asyncio.timeout(TIMEOUT_S):
                 self.finding = await self._health()
                 if self.wants_entry and self.finding.is_well:
-                    self.entry = read_entry(await self._get(""), name=self.arm)
+                    self.entry = await self._get("")
         except TimeoutError:
+            self.is_late = True
             detail = f"It did not answer within {TIMEOUT_S:g} s."
             self.finding = Finding(is_well=False, detail=detail)
         except OctoLLMError as error:
@@ -185,16 +256,52 @@ def finding_in(body: bytes) -> Finding:
     return Finding(is_well=False, detail=f"It says: {word}.")
 
 
-async def _gathered(looks: Sequence[_Look]) -> Sequence[_Look]:
-    await asyncio.gather(*(each.take() for each in looks))
-    return looks
+async def _gathered(looks: Sequence[_Look]) -> float:
+    """Take all looks; return the seconds for which the loop stood still meanwhile.
+
+    A paused process or a busy machine must not make every instance look dead.
+    """
+    watch = _Watch()
+    watching = asyncio.ensure_future(watch.run())
+    try:
+        await asyncio.gather(*(each.take() for each in looks if each.is_asked))
+    finally:
+        watching.cancel()
+    return watch.stood_s
+
+
+class _Watch:
+    """Measures by how much the loop is late."""
+
+    stood_s = 0.0
+
+    async def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(BEAT_S)
+            late_s = time.monotonic() - began - BEAT_S
+            self.stood_s = max(self.stood_s, late_s)
 
 
 def _due() -> Sequence[ArmInstance]:
     """Return the instances whose time has come; not those that nobody hears of."""
-    silent = Now() - timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
     found = ArmInstance.objects.filter(probe_at__lte=Now())
-    return list(found.exclude(state=_State.DISABLED).exclude(heartbeat_at__lt=silent))
+    return list(found.exclude(state=_State.DISABLED).exclude(_is_silent()))
+
+
+def _is_silent() -> Q:
+    # Another source needs no heartbeat, though it may have announced itself before.
+    since = Now() - timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
+    return Q(source=ArmInstance.Source.ANNOUNCED, heartbeat_at__lt=since)
+
+
+def _mark_silent() -> None:
+    """Take down what is not heard of any more, unless an operator set it aside."""
+    set_aside = (_State.DRAINING, _State.DISABLED)
+    silent = ArmInstance.objects.filter(_is_silent())
+    silent.exclude(state__in=(*set_aside, _State.DOWN)).update(
+        state=_State.DOWN, since=Now(), rises=0, detail="No heartbeat came."
+    )
 
 
 def _put_off(due: Sequence[ArmInstance]) -> None:
@@ -209,19 +316,19 @@ def _put_off(due: Sequence[ArmInstance]) -> None:
 
 
 def _keep_house() -> None:
-    """Follow the settings; mark who is silent; forget who is gone; trim the history."""
+    """Follow the settings; forget who is gone; trim the history."""
     registration.name_places(remote.announcements(), sees=remote.sees())
-    silent_for = timedelta(seconds=settings.OCTOLLM_HEARTBEAT_TTL_S)
-    announced = ArmInstance.objects.filter(source=ArmInstance.Source.ANNOUNCED)
-    silent = announced.filter(heartbeat_at__lt=Now() - silent_for)
-    silent.filter(~Q(state__in=(_State.DISABLED, _State.DOWN))).update(
-        state=_State.DOWN, rises=0, detail="No heartbeat came."
+    gone = ArmInstance.objects.filter(
+        source=ArmInstance.Source.ANNOUNCED, heartbeat_at__lt=Now() - GONE_AFTER
     )
-    for pk in announced.filter(heartbeat_at__lt=Now() - GONE_AFTER).values_list(
-        "pk", flat=True
-    ):
+    # What an operator disabled must not be found well when it comes back.
+    for pk in gone.exclude(state=_State.DISABLED).values_list("pk", flat=True):
         registration.leave(pk)
-    age = timedelta(days=settings.OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS)
-    with connection.cursor() as cursor:
-        values: dict[str, Any] = {"age": age, "most": MAX_HISTORY_ROWS}
-        cursor.execute(_TRIM, values)
+    days = settings.OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS
+    if days > 0:
+        values: dict[str, Any] = {
+            "age": timedelta(days=days),
+            "most": MAX_HISTORY_ROWS,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_TRIM, values)

@@ -78,7 +78,7 @@ def announce(announcement: Announcement) -> ArmInstance:
         ArmInstance.objects.filter(pk=instance.pk).update(**told)
     if is_new:
         logger.info("an instance of an arm is new: %s", announcement.arm)
-        resize(announcement.arm)
+        resize(announcement.arm, only=instance.pk)
     instance.refresh_from_db()
     return instance
 
@@ -111,11 +111,12 @@ def write_entry(instance: ArmInstance, entry: Entry) -> bool:
     if digest == instance.entry_hash:
         return False
     with transaction.atomic():
-        _write(entry.name, described)
+        is_changed = _write(entry.name, described)
         ArmInstance.objects.filter(pk=instance.pk).update(
             entry_hash=digest, version=entry.version
         )
-    resize(entry.name)
+    if is_changed:
+        resize(entry.name)
     return True
 
 
@@ -136,12 +137,13 @@ def name_places(named: Iterable[Announcement], *, sees: dict[str, list[str]]) ->
         )
 
 
-def resize(arm: str) -> None:
-    """Give each instance of an arm as many places as it takes steps at once."""
+def resize(arm: str, *, only: UUID | None = None) -> None:
+    """Give each instance of an arm, or only one, as many places as it takes steps."""
     row = RegisteredArm.objects.filter(pk=arm).first()
     if row is None:
         return
-    for pk in row.instances.values_list("pk", flat=True):
+    instances = row.instances.filter(pk=only) if only else row.instances.all()
+    for pk in instances.values_list("pk", flat=True):
         slots.resize(scope_of(pk), row.places)
 
 
@@ -174,8 +176,10 @@ def _is_other(stored: str, token: str) -> bool:
         return True
 
 
-def _write(name: str, described: JSONObject) -> None:
-    """Write an arm's entry if it says something new."""
+def _write(name: str, described: JSONObject) -> bool:
+    """Write an arm's entry if it says something new; say whether it did."""
     row, is_new = RegisteredArm.objects.get_or_create(name=name, defaults=described)
     if is_new or any(getattr(row, key) != value for key, value in described.items()):
         RegisteredArm.objects.filter(pk=name).update(**described, updated_at=Now())
+        return True
+    return False

@@ -21,7 +21,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error
-from django.db.models import Case, Value, When
+from django.db.models import Case, Q, Value, When
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 from pydantic import ValidationError
@@ -42,6 +42,8 @@ FRESH_S = 1.0
 KNOWN_FOR = timedelta(seconds=60)
 
 _State = ArmInstance.State
+# A plan may count on an arm that went down a moment ago: its steps wait for it.
+AWAY_AFTER = timedelta(seconds=60)
 # They may get steps. One in process that nobody has checked yet may, too.
 TAKES_STEPS = frozenset({_State.HEALTHY, _State.DEGRADED})
 # They answer for what they did, whether or not they get more.
@@ -54,6 +56,7 @@ class Instance:
 
     Attributes:
         places: how many steps it takes at once; nothing: no limit.
+        is_passing: it is down, and has not been so for long.
         latency_s: of its health checks; nothing until the first.
         stand_in: the operator's word on its arm's fallback.
         token: as it is stored, encrypted.
@@ -66,6 +69,7 @@ class Instance:
     source: str
     weight: int = 10
     detail: str = ""
+    is_passing: bool = False
     latency_s: float | None = None
     places: int | None = None
     stand_in: str = ""
@@ -197,8 +201,9 @@ def is_gone(instance: Instance) -> bool:
 def away() -> Mapping[str, str]:
     """Return the arms that cannot be had now, each with the reason; ≤ 1 s old.
 
-    An arm is away when none of its places takes steps or is about to. One of which
-    nothing is known is not, and none is when the database cannot tell.
+    An arm is away when none of its places takes steps or is about to, and the last has
+    been down for a minute. One of which nothing is known is not, and none is when the
+    database cannot tell.
     """
     _read()
     names = {*_arms(), *_cache.last.specs}
@@ -217,7 +222,8 @@ def forget() -> None:
 
 def _is_away(name: str) -> bool:
     return not any(
-        each.takes_steps or each.state == _State.STARTING for each in instances_of(name)
+        each.takes_steps or each.is_passing or each.state == _State.STARTING
+        for each in instances_of(name)
     )
 
 
@@ -330,12 +336,14 @@ def _instances() -> Iterable[Any]:
         checked_at__lt=Now() - KNOWN_FOR,
         then=Value(_State.STARTING),
     )
-    found = ArmInstance.objects.annotate(now=Case(is_stale, default="state")).order_by(
-        "arm_id", "location"
-    )
+    is_passing = Q(state=_State.DOWN, since__gt=Now() - AWAY_AFTER)
+    found = ArmInstance.objects.annotate(
+        now=Case(is_stale, default="state"), is_passing=is_passing
+    ).order_by("arm_id", "location")
     rows: Iterable[Any] = found.values(
         *("id", "arm_id", "location", "now", "source", "weight", "detail"),
-        *("latency_ms", "token", "arm__limit", "arm__concurrency"),
+        *("is_passing", "latency_ms", "token"),
+        *("arm__limit", "arm__concurrency"),
         *("arm__updated_at", "arm__stand_in"),
     )
     return rows
@@ -358,6 +366,7 @@ def _instance(row: Mapping[str, Any]) -> Instance:
         source=row["source"],
         weight=row["weight"],
         detail=row["detail"],
+        is_passing=row["is_passing"],
         latency_s=None if latency_ms is None else latency_ms / 1000,
         places=row["arm__limit"] or row["arm__concurrency"],
         stand_in=row["arm__stand_in"],

@@ -85,6 +85,7 @@ class ArmInstance(models.Model):
     Attributes:
         location: ``in-process``, or a URL.
         weight: its share of the calls beside those of the others.
+        since: when it came into its state.
         token: the bearer token that it wants, encrypted with the settings' vault keys.
         version: that of the entry which was last fetched from it.
         entry_hash: of that entry, so that a change is noticed.
@@ -94,6 +95,8 @@ class ArmInstance(models.Model):
         checked_at: when a probe or self-check last told something.
         probe_at: when the next one is due.
         heartbeat_at: when it last said that it is there; NULL: it needs not.
+        drains_itself: whether it drains because it said so, and not an operator; who
+            lets it drain for another reason takes this back.
     """
 
     class State(models.TextChoices):
@@ -129,6 +132,7 @@ class ArmInstance(models.Model):
         help_text="Its share of the calls beside the others': 20 gets twice as many as 10.",
     )
     state = models.CharField(choices=State, default=State.STARTING)
+    since = models.DateTimeField(db_default=Now())
     detail = models.CharField(default="", blank=True)
     token = models.TextField(default="", db_default="", blank=True, editable=False)
     version = models.CharField(default="", db_default="", blank=True)
@@ -139,6 +143,7 @@ class ArmInstance(models.Model):
     checked_at = models.DateTimeField(null=True)
     probe_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(null=True)
+    drains_itself = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         """One row per arm and place."""
@@ -202,6 +207,55 @@ class HealthCheck(models.Model):
     def __str__(self) -> str:
         """Show when and how it was."""
         return f"{self.at}: {'well' if self.is_healthy else self.detail}"
+
+
+class ServedExecution(models.Model):
+    """What an arm under ``octollm arm serve`` does, or did, under a request id.
+
+    It holds what the arm was shown and said, revealed, so ``outcome`` is encrypted
+    with the settings' vault keys.
+
+    Attributes:
+        scope_id: the task.
+        life: the process that does it, or did.
+        outcome: the reply, or why there is none; empty while it runs.
+        renewed_at: when its process last said that it is at it.
+    """
+
+    class State(models.TextChoices):
+        """How far it is."""
+
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"  # ended without a reply, and must not be done again
+
+    request_id = models.UUIDField(primary_key=True)
+    scope_id = models.UUIDField()
+    arm = models.CharField(max_length=64)
+    life = models.UUIDField()
+    state = models.CharField(choices=State, default=State.RUNNING)
+    outcome = models.TextField(default="", db_default="")
+    renewed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        """Name the table, and what the database guards."""
+
+        db_table = "served_executions"
+        indexes = [
+            models.Index(fields=["scope_id"], name="idx_served_executions_scope"),
+            models.Index(fields=["renewed_at"], name="idx_served_executions_age"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="served_executions_state",
+                condition=Q(state="running", outcome="")
+                | (Q(state__in=("done", "failed")) & ~Q(outcome="")),
+            )
+        ]
+
+    def __str__(self) -> str:
+        """Show the arm, the request and how far it is."""
+        return f"{self.arm} {self.request_id}: {self.state}"
 
 
 class Execution(models.Model):

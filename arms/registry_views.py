@@ -49,6 +49,7 @@ class InstanceSerializer(serializers.Serializer[Any]):
     location = serializers.CharField(help_text="`in-process`, or a URL.")
     source = serializers.ChoiceField(choices=ArmInstance.Source.values)  # type: ignore[assignment]  # a field's name
     state = serializers.ChoiceField(choices=ArmInstance.State.values)
+    since = serializers.DateTimeField(help_text="When it came into its state.")
     detail = serializers.CharField()
     weight = serializers.IntegerField(help_text="Its share of the calls.")
     version = serializers.CharField()
@@ -196,6 +197,7 @@ def _present_instance(instance: InstanceOverview) -> dict[str, Any]:
         "location": row.location,
         "source": row.source,
         "state": row.state,
+        "since": _shown(row.since),
         "detail": row.detail,
         "weight": row.weight,
         "version": instance.version,

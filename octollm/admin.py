@@ -20,9 +20,12 @@ from django_dramatiq.models import Task as QueueMessage
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from octollm.access.keys import KNOWN_SCOPES, make_key, revoke_keys
+from octollm.access.keys import KNOWN_SCOPES, is_scope, make_key, revoke_keys
 from octollm.access.models import ApiKey, Owner
 from octollm.access.owners import follow_limit, usual_limit
 from octollm.history import ReadOnlyAdmin, shown_list
@@ -139,12 +142,30 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="None: the full API.",
     )
+    announces = forms.CharField(
+        required=False,
+        max_length=1_000,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="To announce instances of an arm, and for nothing else: arm:NAME, "
+        "several with commas between, or arms for any arm.",
+    )
 
     class Meta:
         """Name the fields."""
 
         model = ApiKey
         fields = ("owner", "name", "scopes", "expires_at")
+
+    def clean(self) -> dict[str, Any]:
+        """Add the scopes of arms to the others."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        named = [each.strip() for each in cleaned.get("announces", "").split(",")]
+        scopes = [each for each in named if each]
+        if not all(map(is_scope, scopes)):
+            self.add_error("announces", "Each is arm:NAME, or arms for any arm.")
+        else:
+            cleaned["scopes"] = [*cleaned.get("scopes", []), *scopes]
+        return cleaned
 
     def clean_expires_at(self) -> Any:
         """Refuse a time that has passed."""
@@ -180,7 +201,7 @@ class ApiKeyAdmin(ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Ask for what a new key needs; show all that is kept of an old one."""
         asked = ApiKeyForm.Meta.fields
-        return asked if obj is None else (*asked, *self.readonly_fields)
+        return (*asked, "announces") if obj is None else (*asked, *self.readonly_fields)
 
     @display(description="scopes")
     def shown_scopes(self, key: ApiKey) -> str:

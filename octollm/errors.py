@@ -18,6 +18,7 @@ OctoLLMError
 │   ├── NoPlanError              the task has no plan yet (404)
 │   ├── ResultRemovedError       retention took the result (410)
 │   ├── ArmNotServedError        the arm takes no calls from outside (404)
+│   ├── PlaceNamedError          the settings name this place of an arm (409)
 │   ├── IllegalStateError        not legal for the task as it stands (409)
 │   ├── BudgetLoweredError       a budget is only raised (409)
 │   ├── BudgetUsedUpError        going on takes a larger budget (409)
@@ -248,6 +249,13 @@ class ArmNotServedError(RequestError):
 
     code = "arm_not_served"
     http_status = 404
+
+
+class PlaceNamedError(RequestError):
+    """OCTOLLM_REMOTE_ARMS names this place of the arm: it is not announced as well."""
+
+    code = "place_named"
+    http_status = 409
 
 
 class DatabaseUnavailableError(OctoLLMError):

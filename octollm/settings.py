@@ -277,6 +277,10 @@ OCTOLLM_ARMS = [
 # JSON: arms elsewhere, and the variables that its entries name by `token_env`.
 OCTOLLM_REMOTE_ARMS = json_or_none(env.str("OCTOLLM_REMOTE_ARMS", "") or "[]")
 OCTOLLM_REMOTE_ARM_TOKENS = named_variables(OCTOLLM_REMOTE_ARMS, "token_env")
+# Secrets of `octollm arm serve`: the key by which it announces itself, and the token
+# that workers must show it; without one it makes one.
+OCTOLLM_ARM_KEY = secret("OCTOLLM_ARM_KEY", "")
+OCTOLLM_ARM_TOKEN = secret("OCTOLLM_ARM_TOKEN", "")
 # JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
 OCTOLLM_PROBE_INTERVAL_S = env.float("OCTOLLM_PROBE_INTERVAL_S", 10.0)
 OCTOLLM_PROBE_RISE = env.int("OCTOLLM_PROBE_RISE", 2)

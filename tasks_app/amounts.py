@@ -9,9 +9,6 @@ from decimal import Decimal
 from arms.contract import CallPrice, ModelCall
 from tasks_app.models import NANO_PER_USD
 
-# One dollar per million tokens is 1,000 nano-dollars per token.
-_NANO_PER_TOKEN = 1_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
@@ -53,26 +50,16 @@ def cost_nano(
 
     ``cached_tokens`` are those of ``input_tokens`` that the provider had in its cache.
     """
-    per_cached = price.cached_per_million
-    if per_cached is None:
-        per_cached = price.input_per_million
-    exact = (
-        price.input_per_million * (input_tokens - cached_tokens)
-        + per_cached * cached_tokens
-        + price.output_per_million * output_tokens
-    ) * _NANO_PER_TOKEN
-    return math.ceil(exact)
+    usd = price.cost_usd(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached_tokens,
+    )
+    return to_nano(usd)
 
 
 def worst_case(call: ModelCall) -> Amount:
     """Return the most that a call may take: cached input may be the dearer one."""
-    nano = max(
-        cost_nano(
-            call.price,
-            input_tokens=call.input_tokens,
-            output_tokens=call.output_tokens,
-            cached_tokens=cached_tokens,
-        )
-        for cached_tokens in (0, call.input_tokens)
+    return Amount(
+        nano=to_nano(call.dearest_usd), tokens=call.input_tokens + call.output_tokens
     )
-    return Amount(nano=nano, tokens=call.input_tokens + call.output_tokens)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from arms.models import Execution
+from arms.models import Execution, ServedExecution
 from octollm.access.models import Owner
 from octollm.errors import IllegalStateError
 from reflex.models import Screening
@@ -94,6 +94,7 @@ def _bury(task: Task, *, deleted_by: str) -> Tombstone:
     tombstone.save(force_insert=True)
     Screening.objects.filter(scope_id=task.pk).delete()
     Execution.objects.filter(scope_id=task.pk).delete()
+    ServedExecution.objects.filter(scope_id=task.pk).delete()
     with connection.cursor() as cursor:
         # The rest goes by the foreign keys, which cascade in the database.
         cursor.execute("DELETE FROM tasks WHERE id = %s", [task.pk])

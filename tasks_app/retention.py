@@ -79,6 +79,8 @@ WITH gone AS (
     UPDATE verdicts SET evidence = '' WHERE task_id = ANY(%(tasks)s) AND evidence <> ''
 ), undone AS (
     DELETE FROM executions WHERE scope_id = ANY(%(tasks)s)
+), unserved AS (
+    DELETE FROM served_executions WHERE scope_id = ANY(%(tasks)s)
 ), unheard AS (
     UPDATE charges SET reply = NULL WHERE task_id = ANY(%(tasks)s) AND reply IS NOT NULL
 ), silent AS (
@@ -87,6 +89,10 @@ WITH gone AS (
 )
 UPDATE steps SET output = '{}', evidence = '[]'
 WHERE task_id = ANY(%(tasks)s) AND output IS NOT NULL
+"""
+# They hold values that were revealed, so they go with the vault as well.
+_DELETE_SERVED = """
+DELETE FROM served_executions WHERE scope_id = ANY(%(tasks)s)
 """
 _DELETE_EVENTS = """
 DELETE FROM task_events e USING event_checkpoints c
@@ -284,6 +290,7 @@ def _remove_results(turns: Sequence[Turn]) -> None:
 
 
 def _remove_vaults(turns: Sequence[Turn]) -> None:
+    _execute(_DELETE_SERVED, _ids(turns))
     for turn in turns:
         shred(turn.task.pk)
         turn.event("retention.vault")
@@ -349,5 +356,11 @@ _TABLES = (
         setting="OCTOLLM_RETAIN_EXECUTIONS_DAYS",
         key="request_id",
         moment="finished_at",
+    ),
+    _Table(
+        name="served_executions",
+        setting="OCTOLLM_RETAIN_EXECUTIONS_DAYS",
+        key="request_id",
+        moment="renewed_at",
     ),
 )

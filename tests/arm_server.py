@@ -42,7 +42,8 @@ class Ways:
         can_tell: whether it can say what a killed life of it left unfinished.
         token: what a caller must show.
         does: what a step gets that does not say.
-        health: what it says of itself: a status, ``500``, ``rubbish`` or ``silent``.
+        health: what it says of itself: a status, ``500``, ``rubbish``, ``silent``,
+            ``drip`` or ``flood``.
         flaps_s: how long it is well, and then unwell, in turn; 0: always well.
         delay_s: how long each answer takes at least.
         faults: the share of steps whose first call fails in a way to recover from.
@@ -51,6 +52,7 @@ class Ways:
 
     name: str = "remote"
     version: str = "1"
+    description: str = "Works elsewhere, for tests."
     has_store: bool = True
     shares_store: bool = False
     fallback: str = ""
@@ -71,7 +73,7 @@ class Ways:
         return {
             "name": self.name,
             "version": self.version,
-            "description": "Works elsewhere, for tests.",
+            "description": self.description,
             "capabilities": [work | {"input_schema": _ANY, "output_schema": _OUTPUT}],
             "sees": ["EMAIL", "PHONE"],
             "is_repeatable": self.is_repeatable,
@@ -101,9 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         arm = self.server
-        self.request_json = json.loads(self.rfile.read(self._length()))
+        body = self.rfile.read(self._length())
         if not self._is_known_caller():
             self.answer(401, {"code": "unauthorized", "detail": "Who are you?"})
+            return
+        if fault := self._take_in(body):
+            self.answer(422, {"code": "invalid", "detail": fault})
             return
         time.sleep(arm.ways.delay_s)
         does = "fail" if arm.is_unwell else arm.does_for(self.request_json)
@@ -181,14 +186,23 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the store has it."""
 
     def _show_health(self, status: str) -> None:
+        self.server.was_asked.set()
         if status == "silent":
             self.server.is_closing.wait(30)
         elif status == "500":
             self.answer(500, {"status": "healthy"})
         elif status == "rubbish":
             self.send(200, b"<html>")
+        elif status in ("drip", "flood"):
+            self._show_for_ever(is_slow=status == "drip")
         else:
             self.answer(200, {"status": status})
+
+    def _show_for_ever(self, *, is_slow: bool) -> None:
+        self.send(200, b"", length=10**12)
+        with contextlib.suppress(OSError):
+            while not self.server.is_closing.wait(0.05 if is_slow else 0):
+                self.wfile.write(b" " * (1 if is_slow else 65_536))
 
     def _show(self, found: tuple[str, Any] | None) -> None:
         if found is None:
@@ -197,6 +211,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(200, {"state": "done", "reply": found[1]})
         else:
             self.answer(200, {"state": found[0], "detail": "It was interrupted."})
+
+    def _take_in(self, body: bytes) -> str:
+        """Read a request; say what is wrong with it."""
+        try:
+            self.request_json = json.loads(body)
+        except ValueError:
+            return "It is no JSON."
+        asked = self.request_json
+        if not isinstance(asked, dict) or not isinstance(asked.get("input"), dict):
+            return "There is no input."
+        is_known = asked["capability"] == "work"
+        return "" if is_known else "There is no such capability."
 
     def _length(self) -> int:
         return int(self.headers.get("Content-Length", 0))
@@ -226,6 +252,7 @@ class ArmServer(ThreadingHTTPServer):
         self.ways = ways or Ways()
         self.store = Store(store, can_tell=self.ways.can_tell)
         self.is_closing = threading.Event()
+        self.was_asked = threading.Event()
         super().__init__(("127.0.0.1", port), _Handler)
 
     @property

@@ -88,14 +88,22 @@ class ArmInstanceAdmin(InstanceColumns, OperatingActions):  # type: ignore[misc]
     list_filter = ("state", "source", "arm")
     search_fields = ("arm__name", "location", "detail")
     readonly_fields = (
-        *("arm", "location", "source", "pill", "detail", "version", "strip"),
-        *("latency", "breaker", "breaker_until", "places", "checked_at", "probe_at"),
+        *("arm", "location", "source", "pill", "since", "detail", "strip"),
+        *(
+            "version",
+            "latency",
+            "breaker",
+            "breaker_until",
+            "places",
+            "checked_at",
+            "probe_at",
+        ),
         *("heartbeat_at", "falls", "rises", "all_checks"),
     )
     _shown = (
         ("arm", "location"),
-        ("pill", "detail"),
-        *("strip", "all_checks"),
+        ("pill", "since"),
+        *("detail", "strip", "all_checks"),
         ("source", "version"),
         ("latency", "places"),
         ("breaker", "breaker_until"),

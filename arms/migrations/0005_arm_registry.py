@@ -80,6 +80,13 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="arminstance",
+            name="since",
+            field=models.DateTimeField(
+                db_default=django.db.models.functions.datetime.Now()
+            ),
+        ),
+        migrations.AddField(
+            model_name="arminstance",
             name="source",
             field=models.CharField(
                 choices=[

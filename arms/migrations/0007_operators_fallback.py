@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("arms", "0005_arm_registry"),
+        ("arms", "0006_served_arms"),
     ]
 
     operations = [

@@ -30,7 +30,10 @@ def create(
     owner: Annotated[str, typer.Option(help="For whom it acts.")] = DEFAULT_OWNER,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="Narrow it to `metrics`; without, it has the full API."),
+        typer.Option(
+            help="Narrow it to `metrics`, `arms` (announce instances of any arm) or "
+            "`arm:NAME` (of one); without, it has the full API, and announces nothing."
+        ),
     ] = None,
     expires_days: Annotated[
         float | None, typer.Option(help="Days until it expires; never, if not given.")

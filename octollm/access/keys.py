@@ -23,7 +23,10 @@ from octollm.access.models import ApiKey, Owner
 from octollm.rows import RowReader
 
 TOKEN = re.compile(r"octo_[A-Za-z0-9_-]{43}", re.ASCII)
+# Read the metrics.
 KNOWN_SCOPES = frozenset({"metrics"})
+# Announce instances of any arm, or of one: they then get the steps of all owners.
+ARM_SCOPE = re.compile(r"arms|arm:[a-z][a-z0-9_]{0,63}", re.ASCII)
 # How much of a token is kept to recognise it by; 48 of its 256 bits.
 PREFIX_LENGTH = len("octo_") + 8
 _USE_INTERVAL = timedelta(minutes=1)
@@ -57,7 +60,7 @@ def create_key(
         ValueError: a scope is unknown, a name is blank or the time is not ahead.
     """
     owner_name, name = owner_name.strip(), name.strip()
-    unknown = sorted(set(scopes) - KNOWN_SCOPES)
+    unknown = sorted(scope for scope in set(scopes) if not is_scope(scope))
     if unknown:
         raise ValueError(f"unknown scope: {', '.join(unknown)}")
     if not owner_name or not name:
@@ -90,6 +93,11 @@ def make_key(
         expires_at=expires_at,
     )
     return key, token
+
+
+def is_scope(text: str) -> bool:
+    """Say whether a key may be narrowed to this."""
+    return text in KNOWN_SCOPES or ARM_SCOPE.fullmatch(text) is not None
 
 
 def token_hash(token: str) -> str:

@@ -95,6 +95,7 @@ def test_an_arm_elsewhere_is_shown_as_its_rows_say(client):
     assert datetime.fromisoformat(arm["health"]["checked_at"]) == checked
     (place,) = arm["instances"]
     assert datetime.fromisoformat(place.pop("checked_at")) == checked
+    assert datetime.fromisoformat(place.pop("since")) == instance.since
     assert place == {
         "id": str(instance.pk),
         "location": "http://billing-1.internal:8090",

@@ -38,7 +38,7 @@ def reviews(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(app, ["ingest", *(str(word) for word in words)])
 
 
 def test_each_document_is_printed_as_json_and_words_go_elsewhere(reviews: Path) -> None:

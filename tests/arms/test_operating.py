@@ -14,6 +14,7 @@ import pytest
 from django.utils import timezone
 
 from arms import dispatch, operating, registration, registry
+from arms.announcing import hear
 from arms.entries import Entry
 from arms.registry_models import NOBODY, ArmInstance, RegisteredArm
 from octollm.resilience import breakers
@@ -71,6 +72,45 @@ def test_setting_aside_twice_is_one_act(act):
     instance = make_instance()
 
     assert [act(instance.pk, by="ada") for _ in range(2)] == [True, False]
+
+
+def test_an_operators_drain_stands_when_the_instance_comes_back():
+    instance = make_instance(source=ArmInstance.Source.ANNOUNCED)
+    announcement = registration.Announcement(
+        arm="billing", url=instance.location, source=ArmInstance.Source.ANNOUNCED
+    )
+    hear(announcement, "draining")
+
+    assert operating.drain(instance.pk, by="ada")
+    hear(announcement, "serving")
+
+    assert state_of(instance) == State.DRAINING
+
+
+def test_an_enabled_instance_may_drain_by_its_own_word_and_come_back():
+    instance = make_instance(source=ArmInstance.Source.ANNOUNCED)
+    announcement = registration.Announcement(
+        arm="billing", url=instance.location, source=ArmInstance.Source.ANNOUNCED
+    )
+    operating.drain(instance.pk, by="ada")
+    operating.enable(instance.pk, by="ada")
+
+    hear(announcement, "draining")
+    assert state_of(instance) == State.DRAINING
+    hear(announcement, "serving")
+    assert state_of(instance) == State.STARTING
+
+
+def test_setting_aside_and_enabling_say_since_when():
+    long_ago = timezone.now() - timedelta(days=1)
+    for act in (operating.drain, operating.enable):
+        ArmInstance.objects.update(since=long_ago)
+        instance = ArmInstance.objects.first() or make_instance(since=long_ago)
+
+        act(instance.pk, by="ada")
+
+        instance.refresh_from_db()
+        assert timezone.now() - instance.since < timedelta(minutes=1)
 
 
 def test_a_drained_instance_can_be_disabled_and_the_other_way_round():

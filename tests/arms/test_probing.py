@@ -85,7 +85,8 @@ class TestRiseAndFall:
 
         assert states == ["degraded", "degraded", "down"]
         assert instance.detail == "It answered with status 500."
-        assert "remote" in registry.away()
+        assert not registry.instances_of("remote")[0].takes_steps
+        assert instance.since > timezone.now() - timedelta(seconds=30)
 
     def test_it_comes_back_after_two_good_probes(self, start: Start):
         server, instance = start(health="500")

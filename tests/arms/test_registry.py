@@ -22,7 +22,13 @@ def _nothing_known_before() -> Iterator[None]:
     registry.forget()
 
 
-def place(state: str, *, location: str = "in-process", age_s: float = 0.0) -> None:
+def place(
+    state: str,
+    *,
+    location: str = "in-process",
+    age_s: float = 0.0,
+    since_s: float = 300.0,
+) -> None:
     registration.write_local(registry.local_catalogue())
     ArmInstance.objects.update_or_create(
         arm_id="analyst",
@@ -31,6 +37,7 @@ def place(state: str, *, location: str = "in-process", age_s: float = 0.0) -> No
             "state": state,
             "detail": "no lexicon",
             "checked_at": datetime.now(UTC) - timedelta(seconds=age_s),
+            "since": datetime.now(UTC) - timedelta(seconds=since_s),
         },
     )
 
@@ -56,6 +63,22 @@ def test_an_arm_that_is_well_somewhere_is_not_away(state: str) -> None:
     place(state, location="http://arm:8001")
 
     assert registry.away() == {}
+
+
+@pytest.mark.django_db
+def test_an_arm_that_went_down_a_moment_ago_may_be_counted_on() -> None:
+    place(State.DOWN, since_s=50)
+
+    assert registry.away() == {}
+    assert not registry.instances_of("analyst")[0].takes_steps
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", [State.DRAINING, State.DISABLED])
+def test_an_arm_that_an_operator_took_out_is_away_at_once(state: str) -> None:
+    place(state, since_s=0)
+
+    assert "analyst" in registry.away()
 
 
 @pytest.mark.django_db

@@ -52,6 +52,19 @@ def test_a_made_key_is_described_in_json() -> None:
     assert (fields["scopes"], fields["expires_at"]) == ([], None)
 
 
+@pytest.mark.parametrize("scope", ["arms", "arm:word_count"])
+def test_a_key_can_be_narrowed_to_announcing(scope: str) -> None:
+    result = run("create", "--name", "p", "--scope", scope, "--json")
+    assert json.loads(result.stdout)["scopes"] == [scope]
+
+
+@pytest.mark.parametrize("scope", ["arm:", "arm:No", "arm:a b", "arms:x", "full"])
+def test_a_scope_that_there_is_not_makes_no_key(scope: str) -> None:
+    result = run("create", "--name", "p", "--scope", scope)
+    assert result.exit_code != 0
+    assert not ApiKey.objects.exists()
+
+
 def test_a_key_can_be_narrowed_and_expire() -> None:
     result = run(
         "create", "--name", "p", "--scope", "metrics", "--expires-days", "0.5", "--json"

@@ -79,10 +79,18 @@ def test_the_log_of_the_admin_knows_the_key_and_not_the_token(
     assert key.scopes == ["metrics"]
 
 
+def test_a_key_is_narrowed_to_the_arms_that_are_named(operator: Client) -> None:
+    owner = Owner.objects.create(name="acme")
+    asked = {"owner": owner.pk, "name": "ci", "scopes": ["metrics"]}
+    operator.post(ADD_KEY, {**asked, "announces": "arm:billing, arm:word_count"})
+    assert ApiKey.objects.get().scopes == ["arm:billing", "arm:word_count", "metrics"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"scopes": ["root"]},
+        {"announces": "arm:billing; arm:root"},
         {"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"},
         {"name": ""},
     ],

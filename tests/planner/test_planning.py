@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -38,6 +38,7 @@ def the_analyst_is_away(db: None) -> Iterator[None]:
         state=ArmInstance.State.DOWN,
         detail="no lexicon",
         checked_at=datetime.now(UTC),
+        since=datetime.now(UTC) - timedelta(minutes=5),
     )
     registry.forget()
     yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -176,7 +177,10 @@ class TestTexts:
     def test_callers_plan_may_not_use_an_arm_that_is_away(self):
         registration.write_local(registry.local_catalogue())
         ArmInstance.objects.filter(arm_id="gate").update(
-            state="down", detail="broken", checked_at=Now()
+            state="down",
+            detail="broken",
+            checked_at=Now(),
+            since=Now() - timedelta(minutes=5),
         )
         registry.forget()
         step = {"step_id": "a", "arm": "gate", "capability": "echo"}

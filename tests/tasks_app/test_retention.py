@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from arms.models import Execution
+from arms.models import Execution, ServedExecution
 from octollm.errors import VaultError
 from reflex.models import Screening, VaultEntry, VaultKey
 from reflex.vault import shred
@@ -67,6 +67,18 @@ def execution(scope_id: Any, *, days_ago: float) -> Execution:
         arm="gate",
         reply={"output": {"value": 1}},
         finished_at=timezone.now() - timedelta(days=days_ago),
+    )
+
+
+def served(scope_id: Any, *, days_ago: float) -> ServedExecution:
+    return ServedExecution.objects.create(
+        request_id=uuid4(),
+        scope_id=scope_id,
+        arm="gate",
+        life=uuid4(),
+        state="done",
+        outcome="ciphertext",
+        renewed_at=timezone.now() - timedelta(days=days_ago),
     )
 
 
@@ -174,6 +186,7 @@ class TestResults:
         keep("RESULTS")
         task = make_ended_task(days_ago=31)
         execution(task.pk, days_ago=31)
+        served(task.pk, days_ago=31)
         step = Step.objects.get(task=task, step_id="a")
         Attempt.objects.filter(step=step).update(log="the arm said much")
         make_verdict(task, evidence="a quotation")
@@ -186,6 +199,7 @@ class TestResults:
         verdict, charge = Verdict.objects.get(), Charge.objects.get()
         assert not TaskResult.objects.exists()
         assert not Execution.objects.exists()
+        assert not ServedExecution.objects.exists()
         assert (step.status, step.output, step.evidence) == ("done", {}, [])
         assert not Attempt.objects.exclude(log="").exists()
         assert (verdict.verdict, verdict.evidence) == ("met", "")
@@ -224,6 +238,17 @@ class TestVault:
         assert not VaultEntry.objects.exists()
         assert Task.objects.get(pk=task.pk).removed_parts == ["vault"]
         assert breaks() == []
+
+    def test_what_served_arms_were_shown_goes_with_the_values(self, keep):
+        keep("VAULT")
+        task, young = make_ended_task(days_ago=31), make_ended_task(days_ago=29)
+        conceal(task, ADDRESS)
+        served(task.pk, days_ago=31)
+        kept = served(young.pk, days_ago=29)
+
+        retention.tick()
+
+        assert list(ServedExecution.objects.all()) == [kept]
 
     def test_shredded_scope_gives_out_no_number_again(self, keep):
         # [EMAIL_1] stands in the goal for what was shredded; a new value must not
@@ -264,7 +289,12 @@ class TestIdempotency:
 
 class TestRowsByAge:
     @pytest.mark.parametrize(
-        ("part", "make"), [("SCREENINGS", screening), ("EXECUTIONS", execution)]
+        ("part", "make"),
+        [
+            ("SCREENINGS", screening),
+            ("EXECUTIONS", execution),
+            ("EXECUTIONS", served),
+        ],
     )
     def test_old_rows_go_unless_their_task_is_open(self, keep, part, make):
         keep(part)

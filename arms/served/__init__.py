@@ -1,0 +1,1 @@
+"""``octollm arm serve``: one arm of ours as an HTTP service of its own."""
