@@ -297,9 +297,9 @@ def _is_silent() -> Q:
 
 def _mark_silent() -> None:
     """Take down what is not heard of any more, unless an operator set it aside."""
-    set_aside = (_State.DRAINING, _State.DISABLED)
-    silent = ArmInstance.objects.filter(_is_silent())
-    silent.exclude(state__in=(*set_aside, _State.DOWN)).update(
+    set_aside = Q(state=_State.DISABLED) | Q(state=_State.DRAINING, drains_itself=False)
+    silent = ArmInstance.objects.filter(_is_silent()).exclude(set_aside)
+    silent.exclude(state=_State.DOWN).update(
         state=_State.DOWN, since=Now(), rises=0, detail="No heartbeat came."
     )
 

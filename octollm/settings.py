@@ -282,6 +282,7 @@ OCTOLLM_REMOTE_ARM_TOKENS = named_variables(OCTOLLM_REMOTE_ARMS, "token_env")
 OCTOLLM_ARM_KEY = secret("OCTOLLM_ARM_KEY", "")
 OCTOLLM_ARM_TOKEN = secret("OCTOLLM_ARM_TOKEN", "")
 # JSON: what plans may use; planner/grants.py reads it, a check finds what is wrong.
+OCTOLLM_BREAKER_OPEN_S = env.float("OCTOLLM_BREAKER_OPEN_S", 60.0)
 OCTOLLM_PROBE_INTERVAL_S = env.float("OCTOLLM_PROBE_INTERVAL_S", 10.0)
 OCTOLLM_PROBE_RISE = env.int("OCTOLLM_PROBE_RISE", 2)
 OCTOLLM_PROBE_FALL = env.int("OCTOLLM_PROBE_FALL", 3)

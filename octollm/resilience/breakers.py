@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
 
+from django.conf import settings
 from django.db import Error, connection
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -32,8 +33,7 @@ logger = logging.getLogger(__name__)
 # So many failures within a window, which the first of them begins, open a breaker.
 FAILURES = 5
 WINDOW_S = 60.0
-# For so long, give or take a tenth: what failed together is not probed together.
-OPEN_S = 60.0
+# What failed together is not probed together: a tenth more or less.
 JITTER = 0.1
 # A probe that told nothing by then is given up, and another caller may probe.
 PROBE_S = 30.0
@@ -154,7 +154,7 @@ def succeeded(name: str) -> None:
 
 def failed(name: str) -> None:
     """Tell that a call failed by the other side's making, never by the caller's."""
-    open_s = OPEN_S * _random.uniform(1 - JITTER, 1 + JITTER)
+    open_s = settings.OCTOLLM_BREAKER_OPEN_S * _random.uniform(1 - JITTER, 1 + JITTER)
     _write(_COUNT, name=name, window_s=WINDOW_S)
     # A second statement, so that the count it reads is of all processes.
     if _write(_OPEN, name=name, open_s=open_s, limit=FAILURES):

@@ -34,6 +34,9 @@ TIMES = {
     "OCTOLLM_HINT_AFTER_S": "1",
     "OCTOLLM_CANCEL_POLL_S": "0.5",
     "OCTOLLM_RETRY_MIN_S": "0.5",
+    # Arms fail here on purpose, and come back within seconds.
+    "OCTOLLM_BREAKER_OPEN_S": "3",
+    "OCTOLLM_PROBE_INTERVAL_S": "1",
     "OCTOLLM_RETRY_MAX_S": "3",
     # Steps are hit more often here than anywhere.
     "OCTOLLM_MAX_ATTEMPTS": "4",

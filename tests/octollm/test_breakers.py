@@ -21,6 +21,8 @@ from octollm.resilience.breakers import Permit, ask, failed, hold_off, succeeded
 from octollm.resilience.models import Breaker
 from tests.engines import TestEngines
 
+# The default of OCTOLLM_BREAKER_OPEN_S.
+OPEN_S = 60.0
 pytestmark = pytest.mark.django_db
 NAME = "llm:tests"
 ALLOWED = Permit(is_allowed=True)
@@ -58,7 +60,7 @@ def opened() -> None:
 
 def probing() -> None:
     opened()
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
     assert ask(NAME).is_probe
 
 
@@ -139,7 +141,7 @@ def test_late_answers_change_nothing_while_it_is_open():
 
 def test_first_caller_after_the_minute_probes_and_the_others_wait():
     opened()
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
 
     first, second = ask(NAME), ask(NAME)
 
@@ -189,7 +191,7 @@ def test_what_is_handed_back_while_open_or_closed_changes_nothing():
 
     assert not ask(NAME).is_allowed
     new_process()
-    assert ask(NAME).wait_s > breakers.OPEN_S / 2
+    assert ask(NAME).wait_s > OPEN_S / 2
 
 
 def test_state_outlives_the_process_and_a_flushed_redis(engines):
@@ -243,7 +245,7 @@ def test_wish_ends_by_itself():
 def test_wish_holds_a_probe_back():
     opened()
     hold_off(NAME, seconds=600)
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
 
     assert not ask(NAME).is_allowed
     assert state() == "open"
@@ -251,7 +253,7 @@ def test_wish_holds_a_probe_back():
 
 def test_wish_that_this_process_has_not_read_yet_holds_a_probe_back():
     opened()
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
     ask("llm:another")  # reads all rows
     Breaker.objects.update(retry_at=Now() + timedelta(seconds=30))
 
@@ -287,7 +289,7 @@ def test_threads_that_fail_together_are_all_counted():
 @pytest.mark.django_db(transaction=True)
 def test_one_of_many_threads_probes():
     opened()
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
 
     permits = together(16, lambda: ask(NAME))
 
@@ -337,7 +339,7 @@ def processes(engines: TestEngines) -> Iterator[list[subprocess.Popen[str]]]:
 @pytest.mark.django_db(transaction=True)
 def test_one_thread_of_two_processes_probes(processes):
     opened()
-    later(breakers.OPEN_S * 1.1)
+    later(OPEN_S * 1.1)
     assert [p.stdout.readline() for p in processes] == ["ready\n"] * 2
 
     for process in processes:
