@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
+from arms import operating_commands
 from arms.arm_commands import arm
 from octollm.access import DEFAULT_OWNER
 from octollm.joining import DataDir, join_with_django
 
 app = typer.Typer()
+operating_commands.register(arm)
 app.add_typer(arm, name="arm")
 _BATCH = 100
 

@@ -18,7 +18,14 @@ from uuid import UUID
 from arms import boundary, health, registration
 from arms.contract import ArmRequest, ArmServices, ArmSpec
 from arms.load import loads
-from arms.registry import Instance, arm_at, away, instances_of, spec_of
+from arms.registry import (
+    Instance,
+    arm_at,
+    away,
+    fallback_of,
+    instances_of,
+    spec_of,
+)
 from arms.retry_budget import budgets
 from arms.routing import (
     ASKED_FIRST,
@@ -101,7 +108,7 @@ def _fallback_of(invocation: Invocation, error: ArmAwayError) -> ArmSpec | None:
     """Return the arm that may do it instead, of an invocation that nobody has begun."""
     if isinstance(error, ArmBusyError) or not error.is_unstarted:
         return None
-    name = spec_of(invocation.arm).fallback
+    name = fallback_of(invocation.arm)
     if not name or not (invocation.is_new and invocation.may_fall_back(name)):
         return None
     try:
@@ -358,7 +365,7 @@ def _note_error(instance: Instance, error: OctoLLMError, outcome: str) -> None:
 
 def breaker_of(instance: Instance) -> str:
     """Return the name of an instance's breaker."""
-    return f"arm:{instance.arm}:{instance.id}"
+    return registration.breaker_of(instance.arm, instance.id)
 
 
 def _kind(instance: Instance) -> str:

@@ -51,6 +51,11 @@ def scope_of(instance_id: UUID) -> str:
     return f"arm:{instance_id}"
 
 
+def breaker_of(arm: str, instance_id: UUID) -> str:
+    """Return the name of an instance's breaker."""
+    return f"arm:{arm}:{instance_id}"
+
+
 def announce(announcement: Announcement) -> ArmInstance:
     """Enter an instance, or renew what is known of it; it is probed at once if new.
 

@@ -30,7 +30,7 @@ from arms import remote
 from arms.contract import Arm, ArmSpec
 from arms.entries import Entry
 from arms.places import Place
-from arms.registry_models import ArmInstance, RegisteredArm
+from arms.registry_models import NOBODY, ArmInstance, RegisteredArm
 from octollm.errors import ArmUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Instance:
         places: how many steps it takes at once; nothing: no limit.
         is_passing: it is down, and has not been so for long.
         latency_s: of its health checks; nothing until the first.
+        stand_in: the operator's word on its arm's fallback.
         token: as it is stored, encrypted.
     """
 
@@ -71,6 +72,7 @@ class Instance:
     is_passing: bool = False
     latency_s: float | None = None
     places: int | None = None
+    stand_in: str = ""
     token: str = field(default="", repr=False)
 
     @property
@@ -138,6 +140,16 @@ def spec_of(name: str) -> ArmSpec:
             message = f"The arm {name} has not been reached yet."
         raise ArmUnavailableError(message, arm_name=name)
     return spec
+
+
+def fallback_of(name: str) -> str:
+    """Return the arm that is taken while that one is away; empty: none.
+
+    Raises:
+        ArmUnavailableError: there is no entry of that name.
+    """
+    said = next((each.stand_in for each in instances_of(name)), "")
+    return "" if said == NOBODY else said or spec_of(name).fallback
 
 
 def get_arm(name: str) -> Arm:
@@ -332,7 +344,7 @@ def _instances() -> Iterable[Any]:
         *("id", "arm_id", "location", "now", "source", "weight", "detail"),
         *("is_passing", "latency_ms", "token"),
         *("arm__limit", "arm__concurrency"),
-        "arm__updated_at",
+        *("arm__updated_at", "arm__stand_in"),
     )
     return rows
 
@@ -357,6 +369,7 @@ def _instance(row: Mapping[str, Any]) -> Instance:
         is_passing=row["is_passing"],
         latency_s=None if latency_ms is None else latency_ms / 1000,
         places=row["arm__limit"] or row["arm__concurrency"],
+        stand_in=row["arm__stand_in"],
         token=row["token"],
     )
 

@@ -11,6 +11,8 @@ from octollm.ids import new_id
 
 MAX_WEIGHT = 100
 MAX_CONCURRENCY = 1_000
+# No arm's name: an operator's word that none stands in.
+NOBODY = "-"
 
 
 class RegisteredArm(models.Model):
@@ -25,7 +27,9 @@ class RegisteredArm(models.Model):
             NULL: no limit.
         limit: what the operator says of that instead; NULL: what the arm says.
         grants: tools, commands and hosts that its steps may ask for, by kind.
-        fallback: the arm that is taken while this one is away; empty: none.
+        fallback: the arm that is taken while this one is away, as the arm says; empty:
+            none.
+        stand_in: what the operator says of that instead; empty: what the arm says.
     """
 
     name = models.CharField(primary_key=True, max_length=64)
@@ -48,6 +52,7 @@ class RegisteredArm(models.Model):
     )
     grants = models.JSONField(default=dict, db_default={}, blank=True)
     fallback = models.CharField(default="", db_default="", blank=True, max_length=64)
+    stand_in = models.CharField(default="", db_default="", blank=True, max_length=64)
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -221,6 +221,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": "none"},
     "COMPONENT_SPLIT_REQUEST": True,
     "LICENSE": {"name": "Apache-2.0"},
+    # Fields of one name with other choices; it would number them.
+    "ENUM_NAME_OVERRIDES": {
+        "ArmStateEnum": "arms.overview.STATES",
+        "ArmInstanceStateEnum": "arms.registry_models.ArmInstance.State",
+        "BreakerStateEnum": "octollm.resilience.models.Breaker.State",
+    },
 }
 # Bytes; our parser enforces them before anything is read.
 OCTOLLM_MAX_BODY_BYTES = env.int("OCTOLLM_MAX_BODY_BYTES", 2 * 2**20)

@@ -92,7 +92,7 @@ class SwitchAdmin(ReadOnlyAdmin):
         if request.method == "POST":
             self.message_user(request, act(request.POST.get("reason", "")))
             return redirect("admin:octollm_switch_changelist")
-        return _question(self, request, text, back="admin:octollm_switch_changelist")
+        return question(self, request, text, back="admin:octollm_switch_changelist")
 
 
 class StoppingActions(ModelAdmin):
@@ -153,7 +153,7 @@ class StoppingActions(ModelAdmin):
     def _ask(
         self, request: HttpRequest, queryset: QuerySet[Owner], text: str, name: str
     ) -> HttpResponse:
-        return _question(
+        return question(
             self,
             request,
             text,
@@ -172,7 +172,7 @@ class SlotAdmin(ReadOnlyAdmin):
     search_fields = ("scope", "holder")
 
 
-def _question(
+def question(
     model_admin: ModelAdmin,
     request: HttpRequest,
     text: str,

@@ -100,6 +100,12 @@ UPDATE breakers SET state = 'closed', failures = 0, window_until = NULL,
        open_until = NULL, updated_at = clock_timestamp()
 WHERE name = %(name)s AND (state = 'half_open' OR state = 'closed' AND failures > 0)
 """
+_RESET = """
+UPDATE breakers SET state = 'closed', failures = 0, window_until = NULL,
+       open_until = NULL, retry_at = NULL, updated_at = clock_timestamp()
+WHERE name = %(name)s
+      AND (state <> 'closed' OR failures > 0 OR retry_at > clock_timestamp())
+"""
 _HAND_BACK = """
 UPDATE breakers SET open_until = clock_timestamp(), updated_at = clock_timestamp()
 WHERE name = %(name)s AND state = 'half_open'
@@ -174,6 +180,11 @@ def hand_back(name: str) -> None:
     row = _cache.row(name)
     if row is not None and row.state != Breaker.State.CLOSED:
         _write(_HAND_BACK, name=name)
+
+
+def reset(name: str) -> bool:
+    """Let everybody ask again, as an operator wants; say whether that is new."""
+    return bool(_write(_RESET, name=name))
 
 
 def collect() -> Iterable[Metric]:
