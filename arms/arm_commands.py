@@ -14,7 +14,9 @@ from octollm.joining import DataDir, ExitCode, join_with_django, refuse
 if TYPE_CHECKING:  # the check kit needs Django, which a command sets up when it runs
     from arms.check_kit import Finding
 
-arm = typer.Typer(help="Serve arms, check them, and operate their instances.", no_args_is_help=True)
+arm = typer.Typer(
+    help="Serve arms, check them, and operate their instances.", no_args_is_help=True
+)
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
 

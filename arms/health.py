@@ -21,6 +21,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connection
 
+from arms import registration
 from arms.contract import Health
 from arms.registry import IN_PROCESS, Instance, get_arm, local_catalogue
 from arms.registry_models import ArmInstance, HealthCheck
@@ -65,7 +66,8 @@ UPDATE arm_instances i SET
     falls = CASE WHEN %(is_well)s THEN 0 ELSE LEAST(i.falls + 1, %(fall)s) END,
     state = after.state,
     since = CASE WHEN after.state = i.state THEN i.since ELSE clock_timestamp() END,
-    detail = %(detail)s,
+    detail = CASE WHEN i.state IN ('draining', 'disabled') THEN i.detail
+        ELSE %(detail)s END,
     latency_ms = CASE WHEN %(latency_ms)s::float8 IS NULL THEN i.latency_ms
         ELSE COALESCE(i.latency_ms * %(kept)s::float8, 0)
             + %(latency_ms)s::float8
@@ -226,7 +228,7 @@ def _tell(instance_id: UUID, arm: str, before: str, now: str) -> None:
     level = logging.WARNING if is_worse else logging.INFO
     logger.log(level, "an instance of the arm %s is %s", arm, now)
     if before == ArmInstance.State.DOWN:
-        breakers.may_probe(f"arm:{arm}:{instance_id}")
+        breakers.may_probe(registration.breaker_of(arm, instance_id))
 
 
 _RAISED = Health(is_healthy=False, detail="The self-check raised an error.")

@@ -22,6 +22,7 @@ from arms.entries import Entry, describe
 from arms.registry_models import ArmInstance, RegisteredArm
 from octollm.errors import VaultError
 from octollm.resilience import slots
+from octollm.resilience.models import Breaker
 from octollm.types import JSONObject
 from reflex.vault import settings_fernet
 
@@ -87,6 +88,10 @@ def leave(instance_id: UUID) -> bool:
     """Take an instance out that is gone for good; say whether it was there."""
     with transaction.atomic():
         deleted, _ = ArmInstance.objects.filter(pk=instance_id).delete()
+        # Whatever the arm is called: the id is in its breaker's name.
+        Breaker.objects.filter(
+            name__startswith="arm:", name__endswith=f":{instance_id}"
+        ).delete()
     slots.resize(scope_of(instance_id), None)
     return bool(deleted)
 
