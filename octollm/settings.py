@@ -266,8 +266,10 @@ OCTOLLM_REFLEX_ENABLED = env.bool("OCTOLLM_REFLEX_ENABLED", True)
 OCTOLLM_REFLEX_URL = env.str("OCTOLLM_REFLEX_URL", "")
 OCTOLLM_REFLEX_TOKEN = secret("OCTOLLM_REFLEX_TOKEN", "")
 OCTOLLM_REFLEX_TIMEOUT_S = env.float("OCTOLLM_REFLEX_TIMEOUT_S", 10.0)
-# What `/reflex/process` grants one caller, and for how long it remembers findings.
+# What `/reflex/process` grants one caller, and each user that a caller names (0: no
+# limit), and for how long it remembers findings.
 OCTOLLM_REFLEX_RATE_PER_MINUTE = env.int("OCTOLLM_REFLEX_RATE_PER_MINUTE", 30_000)
+OCTOLLM_REFLEX_USER_RATE_PER_MINUTE = env.int("OCTOLLM_REFLEX_USER_RATE_PER_MINUTE", 0)
 OCTOLLM_REFLEX_CACHE_TTL_S = env.float("OCTOLLM_REFLEX_CACHE_TTL_S", 300.0)
 # Whether a screening keeps the words around what looked like an attack.
 OCTOLLM_REFLEX_EXCERPTS = env.bool("OCTOLLM_REFLEX_EXCERPTS", True)

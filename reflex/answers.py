@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from reflex.found import Found
+from reflex.placeholders import LITERAL
 
 MAX_MATCHES = 50_000
+_FAMILIES = {"SECRET": "secret", LITERAL: "literal"}
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 _Severity = Literal["low", "medium", "high"]
 
@@ -40,6 +42,7 @@ class RemoteAnswer(BaseModel):
 
     pii_matches: list[ValueMatch] = Field(max_length=MAX_MATCHES)
     injection_matches: list[AttackMatch] = Field(max_length=MAX_MATCHES)
+    literal_matches: list[ValueMatch] = Field(default=[], max_length=MAX_MATCHES)
     ruleset_version: str = Field(default="remote", max_length=40)
 
     def check(self, length: int) -> None:
@@ -48,22 +51,22 @@ class RemoteAnswer(BaseModel):
         Raises:
             ValueError: there is one.
         """
-        matches: list[_Match] = [*self.pii_matches, *self.injection_matches]
+        matches: list[_Match] = [*self._values(), *self.injection_matches]
         if any(not match.start < match.end <= length for match in matches):
             raise ValueError("A match lies outside the text.")
 
     def found(self) -> list[Found]:
-        """Return all matches, by position; values do not overlap each other."""
+        """Return all matches, by position; what overlaps is as it came."""
         values = [
             Found(
                 rule_id=match.rule,
-                family="secret" if match.type == "SECRET" else "pii",
+                family=_FAMILIES.get(match.type, "pii"),
                 type=match.type,
                 severity=match.severity,
                 start=match.start,
                 end=match.end,
             )
-            for match in self.pii_matches
+            for match in self._values()
         ]
         attacks = [
             Found(
@@ -77,6 +80,9 @@ class RemoteAnswer(BaseModel):
             for match in self.injection_matches
         ]
         return sorted([*values, *attacks], key=lambda f: (f.start, f.end, f.rule_id))
+
+    def _values(self) -> list[ValueMatch]:
+        return [*self.pii_matches, *self.literal_matches]
 
 
 class RemoteReadiness(BaseModel):

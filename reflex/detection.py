@@ -1,21 +1,25 @@
-"""Where the findings of a text come from: this process, or a reflex elsewhere.
+"""What is in a text, found by this process or a reflex elsewhere, and what to do.
 
 Only detection can be elsewhere. What to do with a finding, and the values, stay here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from django.conf import settings
 
+from octollm import metrics
 from octollm.resilience.deadline import StopToken
 from reflex import client
-from reflex.decide import Checkpoint
+from reflex.decide import Action, Checkpoint, action_for
 from reflex.detect import detect
 from reflex.found import Found
 from reflex.rules import load_rules
+
+BLOCKING_IS_OFF = "blocking is off (OCTOLLM_REFLEX_ENABLED)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +73,24 @@ def find_here(text: str, *, checkpoint: Checkpoint) -> Detection:
         for match in detect(text, checkpoint=checkpoint)
     ]
     return Detection(found=found, ruleset_version=load_rules().version)
+
+
+def action_of(found: Found, checkpoint: Checkpoint) -> Action:
+    """Return what is done with a finding; nothing blocks while blocking is off."""
+    action = action_for(checkpoint, value_type=found.type, severity=found.severity)
+    if action == Action.BLOCK and not settings.OCTOLLM_REFLEX_ENABLED:
+        return Action.REDACT if found.is_value else Action.FLAG
+    return action
+
+
+def count(found: Iterable[Found], actions: Iterable[Action]) -> None:
+    """Count findings by family and by what is done with them, for the metrics."""
+    for each, action in zip(found, actions, strict=True):
+        # A remote reflex may have families that we do not: they share a series.
+        family = each.family if each.family in _families() else "other"
+        metrics.REFLEX_FINDINGS.labels(family, action).inc()
+
+
+@cache
+def _families() -> frozenset[str]:
+    return frozenset(rule.family for rule in load_rules().rules)

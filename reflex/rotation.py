@@ -76,14 +76,14 @@ def _batches() -> Iterator[list[UUID]]:
 def _rewrap(key: VaultKey, every: MultiFernet, first: Fernet, tally: Tally) -> bool:
     """Put the key into its new wrapping; say whether that changed anything."""
     try:
-        if _opens(first, key.wrapped_key):
-            tally.current += 1
-            return False
-        # What comes out must be a key, or the wrapping hides something else.
         inner = every.decrypt(key.wrapped_key)
+        # What comes out must be a key, or the wrapping hides something else.
         Fernet(inner)
     except (InvalidToken, ValueError):
         tally.lost.append(key.scope_id)
+        return False
+    if _opens(first, key.wrapped_key):
+        tally.current += 1
         return False
     key.wrapped_key = first.encrypt(inner).decode()
     tally.rotated += 1

@@ -6,7 +6,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from uuid import UUID
 
 from django.conf import settings
@@ -17,7 +16,8 @@ from octollm.ids import new_id
 from octollm.rows import RowWriter
 from octollm.types import JSONObject
 from reflex import client, detection
-from reflex.decide import Action, Checkpoint, action_for, strictest
+from reflex.decide import Action, Checkpoint, strictest
+from reflex.detection import BLOCKING_IS_OFF, action_of
 from reflex.engine import engine
 from reflex.excerpts import excerpt
 from reflex.found import Found
@@ -43,7 +43,6 @@ __all__ = [
 MAX_STORED_FINDINGS = 500
 # A person reads a few; a hostile text may hold thousands.
 MAX_EXCERPTS = 20
-BLOCKING_IS_OFF = "blocking is off (OCTOLLM_REFLEX_ENABLED)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +187,7 @@ def decide(inspected: Inspected, *, vault: Vault) -> Screened:
     started = time.perf_counter()
     texts, found = inspected.texts, inspected.found
     checkpoint = inspected.checkpoint
-    actions = [_action(each, checkpoint) for each in found]
+    actions = [action_of(each, checkpoint) for each in found]
     action = strictest(actions)
     concealed: dict[int, str] = {}
     if action == Action.REDACT:
@@ -230,20 +229,7 @@ def _count(
 ) -> None:
     metrics.REFLEX_SCREENINGS.labels(checkpoint, strictest(actions)).inc()
     metrics.REFLEX_DURATION.labels(checkpoint).observe(duration_s)
-    count_findings(found, actions)
-
-
-def count_findings(found: Iterable[Found], actions: Iterable[Action]) -> None:
-    """Count findings by family and by what is done with them."""
-    for each, action in zip(found, actions, strict=True):
-        # A remote reflex may have families that we do not: they share a series.
-        family = each.family if each.family in _families() else "other"
-        metrics.REFLEX_FINDINGS.labels(family, action).inc()
-
-
-@cache
-def _families() -> frozenset[str]:
-    return frozenset(rule.family for rule in load_rules().rules)
+    detection.count(found, actions)
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -265,10 +251,19 @@ def find_pii(text: str) -> tuple[Finding, ...]:
 
 
 def is_ready() -> tuple[bool, str]:
-    """Try the engine on a known attack; return whether it works, and why not.
+    """Say whether requests can be screened, and why not or how.
 
     Says also whether blocking is off, and whether the remote reflex is ready.
     """
+    is_well, note = is_engine_ready()
+    if is_well and detection.is_remote():
+        why = client.readiness()
+        return not why, why or f"{note}; requests are screened by a remote reflex"
+    return is_well, note
+
+
+def is_engine_ready() -> tuple[bool, str]:
+    """Try the engine on a known attack; return whether it works, and why not."""
     try:
         name = engine().name
         found = detection.find_here(
@@ -279,19 +274,8 @@ def is_ready() -> tuple[bool, str]:
     if not found:
         return False, f"{name} does not find a known attack"
     note = f"{name}, rules {load_rules().version}"
-    if not settings.OCTOLLM_REFLEX_ENABLED:
-        return True, f"{note}; {BLOCKING_IS_OFF}"
-    if detection.is_remote():
-        why = client.readiness()
-        return not why, why or f"{note}; requests are screened by a remote reflex"
-    return True, note
-
-
-def _action(each: Found, checkpoint: Checkpoint) -> Action:
-    action = action_for(checkpoint, value_type=each.type, severity=each.severity)
-    if action == Action.BLOCK and not settings.OCTOLLM_REFLEX_ENABLED:
-        return Action.REDACT if each.is_value else Action.FLAG
-    return action
+    is_off = not settings.OCTOLLM_REFLEX_ENABLED
+    return True, f"{note}; {BLOCKING_IS_OFF}" if is_off else note
 
 
 def _outcome(

@@ -30,7 +30,9 @@ def create(
     owner: Annotated[str, typer.Option(help="For whom it acts.")] = DEFAULT_OWNER,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="Narrow it to `metrics`; without, it has the full API."),
+        typer.Option(
+            help="Narrow it to `metrics` or `screen`; without, it has the full API."
+        ),
     ] = None,
     expires_days: Annotated[
         float | None, typer.Option(help="Days until it expires; never, if not given.")

@@ -23,7 +23,7 @@ from octollm.access.models import ApiKey, Owner
 from octollm.rows import RowReader
 
 TOKEN = re.compile(r"octo_[A-Za-z0-9_-]{43}", re.ASCII)
-KNOWN_SCOPES = frozenset({"metrics"})
+KNOWN_SCOPES = frozenset({"metrics", "screen"})
 # How much of a token is kept to recognise it by; 48 of its 256 bits.
 PREFIX_LENGTH = len("octo_") + 8
 _USE_INTERVAL = timedelta(minutes=1)
