@@ -74,30 +74,33 @@ def keep(key: str, found: Sequence[Found]) -> None:
 
 
 def _read(key: str, length: int) -> Findings | None:
-    if not settings.REDIS_URL:
-        return None
     try:
-        kept = redis_client.sparing().get(_PREFIX + key)
-    except RedisError:
-        return None
-    if not isinstance(kept, str):
-        return None
-    try:
-        rows = json.loads(kept)
-        if not isinstance(rows, list):
-            return None
-        return tuple(_found(row, length) for row in rows)
-    except (ValueError, TypeError):
-        # Not written by us; what is in the text is found anew.
+        return tuple(_found(row, length) for row in _rows(_kept(key)))
+    except (RedisError, ValueError, TypeError):
+        # Away, or not written by us; what is in the text is found anew.
         return None
 
 
-def _found(row: list[object], length: int) -> Found:
+def _rows(kept: str) -> list[object]:
+    rows = json.loads(kept)
+    if not isinstance(rows, list):
+        raise TypeError
+    return rows
+
+
+def _kept(key: str) -> str:
+    kept = redis_client.sparing().get(_PREFIX + key) if settings.REDIS_URL else None
+    return kept if isinstance(kept, str) else "null"
+
+
+def _found(row: object, length: int) -> Found:
     """Return one finding of a row that Redis gave.
 
     Raises:
         ValueError, TypeError: it is none.
     """
+    if not isinstance(row, list):
+        raise TypeError
     rule_id, family, value_type, severity, start, end, is_validated = row
     if not (isinstance(start, int) and isinstance(end, int)):
         raise TypeError

@@ -270,7 +270,7 @@ def test_cache_can_be_left_alone(engines, settings, wish):
 
 
 def test_nothing_of_the_text_is_kept(engines):
-    text = unique("write to ada@example.org about plans")
+    text = unique("write ada@example.org about plans")
     process(Wish(text=text))
 
     client = redis_client.client()
