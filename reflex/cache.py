@@ -6,7 +6,11 @@ are, so neither place holds any of the text. Redis away means that nothing is kn
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
+import queue
 import threading
 import time
 from collections import OrderedDict
@@ -22,11 +26,14 @@ from reflex.fingerprints import fingerprint
 from reflex.found import Found
 from reflex.rules import load_rules
 
+logger = logging.getLogger(__name__)
+
 _PREFIX = "octollm:reflex:"
 # In this process; findings of a text take some hundred bytes.
 MAX_ENTRIES = 4_096
 # A text with more is looked at again: reading so many back takes as long.
 MAX_FOUND = 500
+_MAX_WAITING = 1_000
 
 Findings = tuple[Found, ...]
 
@@ -66,11 +73,7 @@ def keep(key: str, found: Sequence[Found]) -> None:
         [f.rule_id, f.family, f.type, f.severity, f.start, f.end, f.is_validated]
         for f in found
     ]
-    try:
-        lifetime_ms = max(1, int(ttl_s * 1000))
-        redis_client.sparing().set(_PREFIX + key, json.dumps(rows), px=lifetime_ms)
-    except RedisError:
-        return
+    _writer.put(_PREFIX + key, json.dumps(rows), max(1, int(ttl_s * 1000)))
 
 
 def _read(key: str, length: int) -> Findings | None:
@@ -149,3 +152,54 @@ class _Own:
 
 
 _own = _Own()
+
+
+class _Writer:
+    """Writes to Redis in a thread of its own: nobody waits for it.
+
+    What does not fit its queue, because Redis is slow, is not kept.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[str, str, int]] = queue.Queue(_MAX_WAITING)
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def put(self, name: str, content: str, lifetime_ms: int) -> None:
+        """Have it written soon."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._write_all, name="reflex-cache", daemon=True
+                )
+                self._thread.start()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait((name, content, lifetime_ms))
+
+    def settle(self) -> None:
+        """Wait until all of it is written, or given up."""
+        self._waiting.join()
+
+    def _write_all(self) -> None:
+        while True:
+            name, content, lifetime_ms = self._waiting.get()
+            try:
+                redis_client.sparing().set(name, content, px=lifetime_ms)
+            except RedisError:
+                pass  # it is away, which the client has logged
+            except Exception:
+                logger.exception("what was found in a text was not kept")
+            finally:
+                self._waiting.task_done()
+
+
+_writer = _Writer()
+
+
+def _forget_parent() -> None:
+    # A forked child has neither the thread nor what another one held.
+    global _own, _writer
+    _own, _writer = _Own(), _Writer()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

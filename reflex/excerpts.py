@@ -48,7 +48,8 @@ def excerpt(texts: DocumentText, attack: Found, values: Sequence[Found]) -> str:
 
 
 def _concealed(text: str, start: int, end: int, values: Sequence[Found]) -> str:
-    parts, position = [], start
+    parts: list[str] = []
+    position = start
     for value in values:
         if value.start < end and value.end > position:
             parts += (text[position : max(position, value.start)], f"[{value.type}]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -27,7 +28,11 @@ def mark(ids: Collection[UUID], *, review: Screening.Review, rule_id: str = "") 
     Returns:
         how many screenings there are of those.
     """
-    values = {"ids": list(ids), "review": review.value, "rule_id": rule_id}
+    values: dict[str, Any] = {
+        "ids": list(ids),
+        "review": review.value,
+        "rule_id": rule_id,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_MARK, values)
         return int(cursor.rowcount)

@@ -40,7 +40,7 @@ _NEEDED = (
 MIDDLEWARE = [name for name in _MIDDLEWARE if name in _NEEDED]
 ROOT_URLCONF = "reflex.serving_urls"
 WSGI_APPLICATION = "reflex.serving.application"
-DATABASES: dict[str, dict[str, str]] = {}
+DATABASES.clear()  # noqa: F405  # the dictionary is this process's own
 REST_FRAMEWORK = _REST_FRAMEWORK | {
     "DEFAULT_AUTHENTICATION_CLASSES": ["reflex.serving_access.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["reflex.serving_access.MayScreen"],

@@ -2,6 +2,8 @@
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.http import HttpResponse
+from django.test import Client
 
 from octollm.ids import new_id
 from reflex.models import RuleCount, Screening
@@ -74,7 +76,7 @@ def attacked(text: str = ATTACK) -> Screening:
     return Screening.objects.get(scope_id=scope)
 
 
-def review(client, row, action, **query):
+def review(client: Client, row: Screening, action: str, **query: str) -> HttpResponse:
     rows = {"action": action, "_selected_action": [str(row.pk)]}
     return client.post(SCREENINGS, rows, query_params=query)
 

@@ -15,10 +15,12 @@ from octollm.ids import new_id
 from octollm.resilience import breakers
 from octollm.resilience.deadline import StopToken
 from octollm.resilience.models import Breaker
+from octollm.types import JSONObject
 from reflex import client, windows
 from reflex.decide import Checkpoint
+from reflex.found import Found
 from reflex.models import Screening
-from reflex.screening import Action, is_ready, screen
+from reflex.screening import Action, Screened, is_ready, screen
 from reflex.vault import Vault, reveal
 from tests.reflex.remote import ATTACK, serving
 
@@ -39,15 +41,17 @@ def remote(request, settings):
         yield server
 
 
-def script(*words):
+def script(*words: str | int | bytes) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("remote", [words], indirect=True)
 
 
-def screened(document, checkpoint=Checkpoint.REQUEST):
+def screened(
+    document: JSONObject, checkpoint: Checkpoint = Checkpoint.REQUEST
+) -> Screened:
     return screen(document, checkpoint=checkpoint, vault=Vault.new(new_id()))
 
 
-def find(text):
+def find(text: str) -> tuple[list[Found], str]:
     return client.find(text, checkpoint=Checkpoint.REQUEST, stop=StopToken(5.0))
 
 
@@ -229,10 +233,10 @@ def test_five_failures_open_the_breaker_for_all(remote):
     assert asked == breakers.FAILURES
     assert len(remote.requests) == asked
     assert Breaker.objects.get(name="reflex").state == "open"
-    assert 50 < caught.value.retry_after_s <= 66
+    assert 50 < (caught.value.retry_after_s or 0) <= 66
 
 
-def open_breaker(*, is_due):
+def open_breaker(*, is_due: bool) -> None:
     sign = "-" if is_due else "+"
     breakers._write(
         "INSERT INTO breakers (name, state, failures, open_until, updated_at) VALUES "
