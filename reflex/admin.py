@@ -16,6 +16,7 @@ from unfold.decorators import action, display
 
 from octollm.history import ReadOnlyAdmin, shown_list
 from reflex import reviews
+from reflex.excerpts import unseal
 from reflex.models import RuleCount, Screening, VaultEntry, VaultKey
 from reflex.rules import load_rules
 
@@ -109,8 +110,8 @@ class ScreeningAdmin(ReadOnlyAdmin):
     @admin.display(description="excerpt")
     def excerpt(self, screening: Screening) -> str:
         """Show the words of the first attack; those of values are not kept."""
-        excerpts = (f.get("excerpt", "") for f in screening.findings)
-        return next(filter(None, excerpts), "-")
+        sealed = (f.get("excerpt", "") for f in screening.findings)
+        return unseal(next(filter(None, sealed), "")) or "-"
 
     @admin.display(description="review")
     def review(self, screening: Screening) -> str:
@@ -124,7 +125,7 @@ class ScreeningAdmin(ReadOnlyAdmin):
         lines = [
             f"{f['rule_id']} ({f['severity']}) in {f['path'] or 'the text'}, "
             f"{f['start']} to {f['end']}"
-            + (f": {f['excerpt']}" if f.get("excerpt") else "")
+            + (f": {unseal(f['excerpt'])}" if f.get("excerpt") else "")
             for f in screening.findings[:_SHOWN_FINDINGS]
         ]
         rest = screening.finding_count - len(lines)

@@ -1,17 +1,21 @@
 """The words of an attack and some around it, for the person who judges the rule.
 
 Values are concealed by their types: an excerpt names nobody. Of a value there is none.
+At rest it is sealed by the settings' vault keys, so that no row holds what was refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cryptography.fernet import InvalidToken
 from django.conf import settings
 
+from octollm.errors import VaultError
 from reflex.found import Found
 from reflex.rules import ASSIGN, END
 from reflex.texts import DocumentText
+from reflex.vault import settings_fernet
 
 # In code points: of the attack itself, and of what stands on either side.
 _MATCH = 160
@@ -45,6 +49,27 @@ def excerpt(texts: DocumentText, attack: Found, values: Sequence[Found]) -> str:
         _concealed(text, end, last, near),
     )
     return "".join(parts).translate(_UNPRINTABLE)
+
+
+def seal(words: str) -> str:
+    """Return an excerpt as a row may hold it; empty if it is, or cannot be sealed."""
+    if not words:
+        return ""
+    try:
+        return settings_fernet().encrypt(words.encode()).decode()
+    except VaultError:
+        # That texts are screened and decisions kept must not hang on this.
+        return ""
+
+
+def unseal(sealed: str) -> str:
+    """Return the excerpt in a row; a word for one whose key is not set any more."""
+    if not sealed:
+        return ""
+    try:
+        return settings_fernet().decrypt(sealed).decode()
+    except (InvalidToken, VaultError):
+        return "(sealed by a key that is gone)"
 
 
 def _concealed(text: str, start: int, end: int, values: Sequence[Found]) -> str:

@@ -18,7 +18,7 @@ class Screening(models.Model):
     ``findings`` is a list of objects: rule_id, family, type, severity, path,
     start, end, excerpt; at most ``reflex.screening.MAX_STORED_FINDINGS`` of them,
     while ``finding_count`` counts all. Of the text there is nothing but the excerpts:
-    the words of an attack and a few around it, values concealed. ``reviews`` maps the
+    the words of an attack and a few around it, values concealed, sealed. ``reviews`` maps the
     id of a rule to what a person said of its findings here, one of ``Review``.
     """
 

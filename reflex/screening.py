@@ -19,7 +19,7 @@ from reflex import client, detection
 from reflex.decide import Action, Checkpoint, strictest
 from reflex.detection import BLOCKING_IS_OFF, action_of
 from reflex.engine import engine
-from reflex.excerpts import excerpt
+from reflex.excerpts import excerpt, seal
 from reflex.found import Found
 from reflex.models import Screening
 from reflex.placeholders import LITERAL, has_placeholder
@@ -135,7 +135,7 @@ class Screened:
             checkpoint=self.checkpoint,
             action=self.action,
             rule_ids=sorted({finding.rule_id for finding in self.findings}),
-            findings=[asdict(f) for f in self.findings[:MAX_STORED_FINDINGS]],
+            findings=[_stored(f) for f in self.findings[:MAX_STORED_FINDINGS]],
             finding_count=len(self.findings),
             ruleset_version=self.ruleset_version,
             text_length=self.text_length,
@@ -218,6 +218,11 @@ def decide(inspected: Inspected, *, vault: Vault) -> Screened:
         ruleset_version=inspected.ruleset_version,
         vault=vault,
     )
+
+
+def _stored(finding: Finding) -> JSONObject:
+    """Return a finding as its row holds it."""
+    return asdict(finding) | {"excerpt": seal(finding.excerpt)}
 
 
 def _count(

@@ -15,7 +15,7 @@ from octollm.ids import new_id
 from octollm.resilience import breakers
 from octollm.resilience.deadline import StopToken
 from octollm.resilience.models import Breaker
-from octollm.types import JSONObject
+from octollm.types import JSONObject, JSONValue
 from reflex import client, windows
 from reflex.decide import Checkpoint
 from reflex.found import Found
@@ -99,7 +99,7 @@ def test_blocking_turned_off_asks_nobody(settings):
         outcome = screened({"goal": f"{ATTACK} a@b.co"})
 
         assert server.requests == []
-    assert outcome.document["goal"].endswith("[EMAIL_1]")
+    assert str(outcome.document["goal"]).endswith("[EMAIL_1]")
 
 
 def test_half_a_surrogate_pair_keeps_its_place(remote):
@@ -121,7 +121,11 @@ def test_long_text_is_asked_in_parts_that_overlap(remote, place):
 
 
 def test_parts_end_between_the_texts_of_a_document(remote):
-    texts = ["x" * 60_000 + "ada@example.org", "y" * 70_000, "ada@example.org"]
+    texts: list[JSONValue] = [
+        "x" * 60_000 + "ada@example.org",
+        "y" * 70_000,
+        "ada@example.org",
+    ]
 
     outcome = screened({"texts": texts})
 

@@ -1,5 +1,7 @@
 """The settings' vault keys change, and every value stays readable."""
 
+from uuid import UUID
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -22,14 +24,14 @@ def new_key(settings):
     return key
 
 
-def stored():
+def stored() -> UUID:
     scope = new_id()
     with open_vault(scope) as vault:
         vault.conceal([Concealable(type="EMAIL", text=MAIL)])
     return scope
 
 
-def shown(scope):
+def shown(scope: UUID) -> object:
     return reveal("[EMAIL_1]", scope_ids=[scope], types=None)
 
 

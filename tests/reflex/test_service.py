@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -43,7 +44,7 @@ def api(db):
     return APIClient(headers={"Authorization": f"Bearer {token}"})
 
 
-def ask(api, **fields):
+def ask(api: APIClient, **fields: Any) -> Any:
     return api.post("/reflex/process", {"text": "x", **fields}, format="json")
 
 
@@ -277,7 +278,7 @@ def test_nothing_of_the_text_is_kept(engines):
 
     client = redis_client.client()
     kept = " ".join(
-        f"{key} {client.get(key)!r}" for key in client.keys("octollm:reflex:*")
+        f"{key!r} {client.get(key)!r}" for key in client.keys("octollm:reflex:*")
     )
 
     assert "email" in kept

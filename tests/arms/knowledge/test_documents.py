@@ -21,7 +21,7 @@ from octollm.errors import (
     TaskRejectedError,
 )
 from octollm.ids import new_id
-from reflex import decide, detection
+from reflex import client, decide
 from reflex.decide import Action, Checkpoint, load_policy
 from reflex.models import Screening, VaultEntry
 from reflex.vault import reveal
@@ -232,13 +232,13 @@ def test_two_who_store_the_same_lists_at_once_store_them_once() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_remote_reflex_is_asked_outside_any_transaction(settings, monkeypatch) -> None:
     asked: list[bool] = []
-    find = detection.client.find
+    find = client.find
 
     def watched(*arguments: Any, **options: Any) -> Any:
         asked.append(connection.in_atomic_block)
         return find(*arguments, **options)
 
-    monkeypatch.setattr(detection.client, "find", watched)
+    monkeypatch.setattr(client, "find", watched)
     texts = [f"{number} Write to ada@example.org." for number in range(3)]
     with serving() as remote:
         settings.OCTOLLM_REFLEX_URL = remote.url
