@@ -15,7 +15,7 @@ from octollm.ids import new_id
 from octollm.resilience import breakers
 from octollm.resilience.deadline import StopToken
 from octollm.resilience.models import Breaker
-from octollm.types import JSONObject, JSONValue
+from octollm.types import JSONObject
 from reflex import client, windows
 from reflex.decide import Checkpoint
 from reflex.found import Found
@@ -121,13 +121,13 @@ def test_long_text_is_asked_in_parts_that_overlap(remote, place):
 
 
 def test_parts_end_between_the_texts_of_a_document(remote):
-    texts: list[JSONValue] = [
+    texts = [
         "x" * 60_000 + "ada@example.org",
         "y" * 70_000,
         "ada@example.org",
     ]
 
-    outcome = screened({"texts": texts})
+    outcome = screened({"texts": [*texts]})
 
     assert [len(request["text"]) for request in remote.requests] == [
         len("texts") + 1 + len(texts[0]) + 1,
