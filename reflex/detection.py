@@ -5,6 +5,7 @@ Only detection can be elsewhere. What to do with a finding, and the values, stay
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -85,10 +86,11 @@ def action_of(found: Found, checkpoint: Checkpoint) -> Action:
 
 def count(found: Iterable[Found], actions: Iterable[Action]) -> None:
     """Count findings by family and by what is done with them, for the metrics."""
-    for each, action in zip(found, actions, strict=True):
+    pairs = Counter((f.family, a) for f, a in zip(found, actions, strict=True))
+    for (family, action), number in pairs.items():
         # A remote reflex may have families that we do not: they share a series.
-        family = each.family if each.family in _families() else "other"
-        metrics.REFLEX_FINDINGS.labels(family, action).inc()
+        known = family if family in _families() else "other"
+        metrics.REFLEX_FINDINGS.labels(known, action).inc(number)
 
 
 @cache

@@ -49,6 +49,8 @@ REST_FRAMEWORK = _REST_FRAMEWORK | {
 # Its callers reach it by whatever name their network has for it; it makes no links and
 # keeps no sessions, so a wrong name misleads nobody.
 ALLOWED_HOSTS = ["*"]
+# Whoever speaks HTTPS stands in front of it; probes do not follow a redirect.
+SECURE_SSL_REDIRECT = False
 # It finds in this process, whatever the rest of the system is set to.
 OCTOLLM_REFLEX_URL = ""
 # Without a Redis of its own it counts and remembers by itself.

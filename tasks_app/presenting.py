@@ -116,7 +116,7 @@ def _as_far_as_known(task: Task, present: Callable[..., JSONObject]) -> JSONObje
     try:
         return present(is_own=True)
     except VaultError:
-        parts = [*task.removed_parts, "vault_key"]
+        parts: list[JSONValue] = [*task.removed_parts, "vault_key"]
         return present(is_own=False) | {"removed_parts": parts}
 
 

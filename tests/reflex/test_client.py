@@ -17,9 +17,11 @@ from octollm.resilience.deadline import StopToken
 from octollm.resilience.models import Breaker
 from octollm.types import JSONObject
 from reflex import client, windows
+from reflex.answers import AttackMatch, ValueMatch
 from reflex.decide import Checkpoint
 from reflex.found import Found
 from reflex.models import Screening
+from reflex.rules import load_rules
 from reflex.screening import Action, Screened, is_ready, screen
 from reflex.vault import Vault, reveal
 from tests.reflex.remote import ATTACK, serving
@@ -106,6 +108,16 @@ def test_half_a_surrogate_pair_keeps_its_place(remote):
     outcome = screened({"a": "\ud83d ada@example.org \ude00"})
 
     assert outcome.document == {"a": "\ud83d [EMAIL_1] \ude00"}
+
+
+def test_every_rule_of_ours_could_be_sent():
+    place = {"start": 0, "end": 1}
+    for rule in load_rules().rules:
+        named = place | {"rule": rule.id, "severity": rule.severity}
+        if rule.is_value:
+            ValueMatch.model_validate(named | {"type": rule.type})
+        else:
+            AttackMatch.model_validate(named | {"family": rule.family})
 
 
 # Long texts ----------------------------------------------------------------------------
