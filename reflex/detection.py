@@ -6,7 +6,7 @@ Only detection can be elsewhere. What to do with a finding, and the values, stay
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -84,8 +84,10 @@ def action_of(found: Found, checkpoint: Checkpoint) -> Action:
     return action
 
 
-def count(found: Iterable[Found], actions: Iterable[Action]) -> None:
+def count(found: Sequence[Found], actions: Sequence[Action]) -> None:
     """Count findings by family and by what is done with them, for the metrics."""
+    if not found:
+        return
     pairs = Counter((f.family, a) for f, a in zip(found, actions, strict=True))
     for (family, action), number in pairs.items():
         # A remote reflex may have families that we do not: they share a series.

@@ -196,7 +196,9 @@ def decide(inspected: Inspected, *, vault: Vault) -> Screened:
         concealed = _conceal(texts, hidden, vault)
     findings = tuple(_findings(texts, found, concealed))
     duration_s = time.perf_counter() - started + inspected.duration_s
-    _count(found, actions, checkpoint=checkpoint, duration_s=duration_s)
+    metrics.REFLEX_SCREENINGS.labels(checkpoint, action).inc()
+    metrics.REFLEX_DURATION.labels(checkpoint).observe(duration_s)
+    detection.count(found, actions)
     return Screened(
         document=_outcome(inspected.document, texts, concealed, action),
         findings=findings,
@@ -223,18 +225,6 @@ def decide(inspected: Inspected, *, vault: Vault) -> Screened:
 def _stored(finding: Finding) -> JSONObject:
     """Return a finding as its row holds it."""
     return asdict(finding) | {"excerpt": seal(finding.excerpt)}
-
-
-def _count(
-    found: Sequence[Found],
-    actions: Sequence[Action],
-    *,
-    checkpoint: Checkpoint,
-    duration_s: float,
-) -> None:
-    metrics.REFLEX_SCREENINGS.labels(checkpoint, strictest(actions)).inc()
-    metrics.REFLEX_DURATION.labels(checkpoint).observe(duration_s)
-    detection.count(found, actions)
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
