@@ -21,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-arms bench-planner eval-planner lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-arms bench-planner bench-reflex eval-planner lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -82,6 +82,9 @@ bench-arms: setup-dev ## print how arms elsewhere are routed to, and how soon tr
 bench-planner: setup-dev ## print how long planning takes, beside the targets
 	$(BIN)/python -m tests.load.planner $(ARGS)
 	$(BIN)/python -m tests.planner.cache_bench
+
+bench-reflex: setup-dev ## print what /reflex/process costs, beside its target
+	$(BIN)/python -m tests.load.reflex $(ARGS)
 
 eval-planner: setup-dev ## score the recipes, or the configured model, on the goals in tests/evaluation
 	$(BIN)/python -m tests.evaluation.planner $(ARGS)

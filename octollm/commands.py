@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from octollm.embedded.up import up as run_up
 from octollm.joining import DataDir, join, join_with_django
 from octollm.programs import (
     WORKER_QUEUES,
+    become,
     web_command,
     worker_command,
     worker_environment,
@@ -62,7 +63,7 @@ def worker(
     join(data_dir)
     os.environ.update(worker_environment(threads=threads))
     names = [name.strip() for name in queues.split(",") if name.strip()]
-    _become(worker_command(queues=names, threads=threads))
+    become(worker_command(queues=names, threads=threads))
 
 
 @app.command()
@@ -76,7 +77,7 @@ def web(
 ) -> None:
     """Run the web process for a system."""
     join(data_dir)
-    _become(web_command(host=host, port=port, workers=workers, threads=threads))
+    become(web_command(host=host, port=port, workers=workers, threads=threads))
 
 
 @app.command()
@@ -86,9 +87,3 @@ def migrate(*, data_dir: DataDir = None) -> None:
     from django.core.management import call_command  # after join
 
     call_command("migrate", interactive=False, stdout=sys.stderr)
-
-
-def _become(command: list[str]) -> NoReturn:
-    """Replace this process, so that signals reach the program itself."""
-    sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606  # our own interpreter, no shell

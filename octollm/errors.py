@@ -28,6 +28,7 @@ OctoLLMError
 ├── DatabaseUnavailableError the database cannot be reached (503)
 ├── TaskRejectedError        the reflex blocked a text (403)
 ├── ScreeningUnavailableError  the reflex cannot run (503)
+├── RateLimitedError         the caller asks too often (429)
 ├── VaultError               a vault key is missing or wrong (500)
 ├── PlanError                no plan could be made
 │   ├── InvalidPlanError         the compiler refused it; carries all violations
@@ -283,11 +284,39 @@ class TaskRejectedError(OctoLLMError):
 
 
 class ScreeningUnavailableError(OctoLLMError):
-    """The text cannot be screened now, so it is not taken."""
+    """The text cannot be screened now, so it is not taken.
+
+    Attributes:
+        retry_after_s: seconds until it may be asked again, if anybody knows.
+    """
 
     code = "screening_unavailable"
     http_status = 503
     is_transient = True
+
+    def __init__(
+        self, message: str = "", *, retry_after_s: float | None = None
+    ) -> None:
+        """Keep how long to wait."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(OctoLLMError):
+    """The caller asks more often than its limit allows.
+
+    Attributes:
+        retry_after_s: seconds until it may ask again.
+    """
+
+    code = "rate_limited"
+    http_status = 429
+    is_transient = True
+
+    def __init__(self, message: str = "", *, retry_after_s: float = 1.0) -> None:
+        """Keep how long to wait."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class VaultError(OctoLLMError):

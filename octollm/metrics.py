@@ -152,6 +152,22 @@ REFLEX_DURATION = Histogram(
     ["checkpoint"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25),
 )
+REFLEX_FINDINGS = Counter(
+    "octollm_reflex_findings_total",
+    "Findings by family of their rules and by what the policy says of them.",
+    ["family", "action"],
+)
+REFLEX_CACHE = Counter(
+    "octollm_reflex_cache_total",
+    "Texts that /reflex/process was asked about, by where the answer was found: "
+    "process, redis or none.",
+    ["place"],
+)
+REFLEX_REMOTE = Counter(
+    "octollm_reflex_remote_total",
+    "Requests to the remote reflex by outcome: answered, failed or refused.",
+    ["outcome"],
+)
 _scrape_time: dict[str, str] = {}
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 

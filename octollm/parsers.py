@@ -31,8 +31,9 @@ _CONTAINERS = frozenset({dict, list})
 class StrictJSONParser(BaseParser):
     """Read a JSON object, and refuse whatever could be read in two ways.
 
-    A view may set ``max_body_bytes`` (default ``OCTOLLM_MAX_BODY_BYTES``), and
-    ``accepts_list`` to take a list at the top as well.
+    A view may set ``max_body_bytes`` (default ``OCTOLLM_MAX_BODY_BYTES``),
+    ``accepts_list`` to take a list at the top as well, and ``accepts_nul`` to take
+    NUL characters, if it hands nothing to the database.
     """
 
     media_type = "application/json"
@@ -54,7 +55,8 @@ class StrictJSONParser(BaseParser):
         context = parser_context or {}
         view = context.get("view")
         limit = getattr(view, "max_body_bytes", settings.OCTOLLM_MAX_BODY_BYTES)
-        value = loads(_read(stream, context["request"].META, limit))
+        body = _read(stream, context["request"].META, limit)
+        value = loads(body, accepts_nul=getattr(view, "accepts_nul", False))
         if isinstance(value, dict):
             return value
         if isinstance(value, list) and getattr(view, "accepts_list", False):
@@ -72,7 +74,7 @@ def _read(stream: IO[Any], meta: Mapping[str, Any], limit: int) -> bytes:
     return body
 
 
-def loads(body: bytes) -> JSONValue:
+def loads(body: bytes, *, accepts_nul: bool = False) -> JSONValue:
     """Return what the JSON text says.
 
     Raises:
@@ -89,7 +91,7 @@ def loads(body: bytes) -> JSONValue:
         message = f"The body is nested more than {MAX_DEPTH} deep."
     else:
         _check_nesting(text, value)
-        _check_escapes(text, value)
+        _check_escapes(text, value, accepts_nul=accepts_nul)
         return value
     # Outside the handlers: those exceptions carry the whole text with them.
     raise MalformedBodyError(message)
@@ -112,10 +114,10 @@ def _check_nesting(text: str, value: JSONValue) -> None:
     raise MalformedBodyError(f"The body is nested more than {MAX_DEPTH} deep.")
 
 
-def _check_escapes(text: str, value: JSONValue) -> None:
+def _check_escapes(text: str, value: JSONValue, *, accepts_nul: bool) -> None:
     # NULs and lone surrogates can hide in escapes only: raw, the one is refused by
     # the JSON grammar and the other by UTF-8.
-    if holds_nul(text):
+    if not accepts_nul and holds_nul(text):
         raise MalformedBodyError("The body holds a NUL character (\\u0000).")
     if not _ESCAPED_SURROGATE.search(text):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 WORKER_QUEUES = ("default", "sandbox")
 DEFAULT_SHUTDOWN_S = 20.0
@@ -13,7 +14,20 @@ DEFAULT_SHUTDOWN_S = 20.0
 def web_command(
     *, host: str, port: int, workers: int = 2, threads: int = 4
 ) -> list[str]:
-    """Return granian's command line."""
+    """Return the web process's command line."""
+    return wsgi_command(
+        "octollm.wsgi:application",
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+    )
+
+
+def wsgi_command(
+    application: str, *, host: str, port: int, workers: int, threads: int
+) -> list[str]:
+    """Return granian's command line for a WSGI application."""
     options = {
         "interface": "wsgi",
         "host": host,
@@ -33,7 +47,7 @@ def web_command(
         "granian",
         *(f"--{name}={value}" for name, value in options.items()),
         *flags,
-        "octollm.wsgi:application",
+        application,
     ]
 
 
@@ -65,6 +79,12 @@ def worker_environment(*, threads: int = 4) -> dict[str, str]:
         # With a prefetch of 1, four threads would run one message at a time.
         "dramatiq_queue_prefetch": str(threads),
     }
+
+
+def become(command: list[str]) -> NoReturn:
+    """Replace this process, so that signals reach the program itself."""
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606  # our own interpreter, no shell
 
 
 def _shutdown_s() -> float:

@@ -121,6 +121,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "octollm.switch_admin.maintenance_banner",
+                "reflex.banner.blocking_banner",
             ]
         },
     }
@@ -265,6 +266,20 @@ OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS = env.float("OCTOLLM_RETAIN_HEALTH_CHECKS_DAYS
 
 # The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
 OCTOLLM_REFLEX_ENGINE = env.str("OCTOLLM_REFLEX_ENGINE", "auto")
+# Turned off, nothing is blocked; values are concealed all the same.
+OCTOLLM_REFLEX_ENABLED = env.bool("OCTOLLM_REFLEX_ENABLED", True)
+# A reflex elsewhere that finds in place of this process's own (the token is a secret,
+# and what `octollm reflex serve` wants of its callers, too).
+OCTOLLM_REFLEX_URL = env.str("OCTOLLM_REFLEX_URL", "")
+OCTOLLM_REFLEX_TOKEN = secret("OCTOLLM_REFLEX_TOKEN", "")
+OCTOLLM_REFLEX_TIMEOUT_S = env.float("OCTOLLM_REFLEX_TIMEOUT_S", 10.0)
+# What `/reflex/process` grants one caller, and each user that a caller names (0: no
+# limit), and for how long it remembers findings.
+OCTOLLM_REFLEX_RATE_PER_MINUTE = env.int("OCTOLLM_REFLEX_RATE_PER_MINUTE", 30_000)
+OCTOLLM_REFLEX_USER_RATE_PER_MINUTE = env.int("OCTOLLM_REFLEX_USER_RATE_PER_MINUTE", 0)
+OCTOLLM_REFLEX_CACHE_TTL_S = env.float("OCTOLLM_REFLEX_CACHE_TTL_S", 300.0)
+# Whether a screening keeps the words around what looked like an attack.
+OCTOLLM_REFLEX_EXCERPTS = env.bool("OCTOLLM_REFLEX_EXCERPTS", True)
 
 # Arms that run in this process: dotted paths of classes without arguments ----------
 OCTOLLM_ARMS = [

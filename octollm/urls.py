@@ -20,6 +20,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     # Where browsers look on every page that names none.
     path("favicon.ico", RedirectView.as_view(url=ICON), name="favicon"),
+    path("reflex/", include("reflex.urls")),
     path("", include("arms.urls")),
     path("", include("tasks_app.urls")),
 ]

@@ -97,6 +97,7 @@ class ReadyView(OpenView):
                 "name": result.name,
                 "status": "ok" if result.is_ready else "failed",
                 "detail": result.detail,
+                "note": result.note,
                 "duration_ms": result.duration_ms,
             }
             for result in results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -63,3 +64,46 @@ def check_engine(**_options: Any) -> list[checks.CheckMessage]:
             id="reflex.W001",
         )
     ]
+
+
+@checks.register("reflex")
+def check_remote(**_options: Any) -> list[checks.CheckMessage]:
+    """Find an address that cannot be asked, and say when blocking is off."""
+    problems: list[checks.CheckMessage] = []
+    url = settings.OCTOLLM_REFLEX_URL
+    if url and not _is_http(url):
+        problems.append(
+            checks.Error(
+                "OCTOLLM_REFLEX_URL is not the address of a service.",
+                hint="It looks like http://reflex:8080, with nothing behind it that "
+                "begins with ? or #.",
+                id="reflex.E005",
+            )
+        )
+    if url and settings.OCTOLLM_REFLEX_TIMEOUT_S <= 0:
+        problems.append(
+            checks.Error(
+                "OCTOLLM_REFLEX_TIMEOUT_S leaves the remote reflex no time.",
+                hint="Give it some seconds, or unset it.",
+                id="reflex.E006",
+            )
+        )
+    if not settings.OCTOLLM_REFLEX_ENABLED:
+        problems.append(
+            checks.Warning(
+                "Blocking is off: attacks in requests are noted and let through.",
+                hint="Unset OCTOLLM_REFLEX_ENABLED.",
+                id="reflex.W002",
+            )
+        )
+    return problems
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    is_plain = not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_plain

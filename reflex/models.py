@@ -13,11 +13,13 @@ from octollm.ids import new_id
 
 
 class Screening(models.Model):
-    """One pass of the reflex over a document; holds no text and no value.
+    """One pass of the reflex over a document; holds no value.
 
     ``findings`` is a list of objects: rule_id, family, type, severity, path,
-    start, end; at most ``reflex.screening.MAX_STORED_FINDINGS`` of them, while
-    ``finding_count`` counts all.
+    start, end, excerpt; at most ``reflex.screening.MAX_STORED_FINDINGS`` of them,
+    while ``finding_count`` counts all. Of the text there is nothing but the excerpts:
+    the words of an attack and a few around it, values concealed, sealed. ``reviews`` maps the
+    id of a rule to what a person said of its findings here, one of ``Review``.
     """
 
     class Checkpoint(models.TextChoices):
@@ -36,6 +38,12 @@ class Screening(models.Model):
         REDACT = "redact"  # values were concealed
         BLOCK = "block"  # the text was refused
 
+    class Review(models.TextChoices):
+        """What a person says of a rule's findings."""
+
+        RIGHT = "right"  # it found what it looks for
+        FALSE = "false"  # it found something harmless
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     scope_id = models.UUIDField()
     checkpoint = models.CharField(max_length=20, choices=Checkpoint.choices)
@@ -47,6 +55,9 @@ class Screening(models.Model):
     text_length = models.PositiveIntegerField()
     duration_ms = models.FloatField()
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    reviews = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), editable=False
+    )
 
     class Meta:
         """Name the table and index what operators filter by."""
@@ -62,6 +73,39 @@ class Screening(models.Model):
     def __str__(self) -> str:
         """Show what was decided where."""
         return f"{self.checkpoint}: {self.action}"
+
+
+class RuleCount(models.Model):
+    """How often a rule found something, and how often rightly; a view of screenings.
+
+    Counts screenings, not findings, as far back as they are kept.
+    """
+
+    rule_id = models.CharField(primary_key=True, max_length=100)
+    screenings = models.PositiveIntegerField()
+    blocked = models.PositiveIntegerField()
+    flagged = models.PositiveIntegerField()
+    right = models.PositiveIntegerField()
+    false = models.PositiveIntegerField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        """Read the view; nobody writes it."""
+
+        managed = False
+        db_table = "screening_rules"
+        ordering = ["-screenings", "rule_id"]
+        verbose_name = "rule"
+
+    def __str__(self) -> str:
+        """Show which rule."""
+        return self.rule_id
+
+    @property
+    def precision(self) -> float | None:
+        """The share of reviewed screenings in which it was right, 0.0 to 1.0."""
+        reviewed = self.right + self.false
+        return self.right / reviewed if reviewed else None
 
 
 class VaultKey(models.Model):

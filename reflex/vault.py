@@ -232,12 +232,19 @@ def settings_fernet() -> MultiFernet:
     Raises:
         VaultError: there is no key, or one of them is not a key.
     """
+    return MultiFernet(settings_fernets())
+
+
+def settings_fernets() -> list[Fernet]:
+    """Return the settings' keys, the one that wraps first.
+
+    Raises:
+        VaultError: there is no key, or one of them is not a key.
+    """
     if not settings.OCTOLLM_VAULT_KEYS:
         raise VaultError("OCTOLLM_VAULT_KEYS is empty; give it at least one key.")
     try:
-        return MultiFernet(
-            [Fernet(_padded(key)) for key in settings.OCTOLLM_VAULT_KEYS]
-        )
+        return [Fernet(_padded(key)) for key in settings.OCTOLLM_VAULT_KEYS]
     except ValueError as error:
         raise VaultError(
             "OCTOLLM_VAULT_KEYS holds something that is not a key: each is 32 random "
@@ -263,6 +270,8 @@ def _scope_fernet(key: VaultKey) -> Fernet:
             f"The vault key of {key.scope_id} was wrapped by a key that is not in "
             "OCTOLLM_VAULT_KEYS."
         ) from error
+    except ValueError as error:
+        raise VaultError(f"The vault key of {key.scope_id} is damaged.") from error
 
 
 def _load(names: Collection[str], scope_ids: Sequence[UUID]) -> dict[str, JSONValue]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.urls import reverse
 
 from arms.services.judge.privacy import forbids_personal_data
+from octollm.errors import VaultError
 from octollm.types import JSONObject, JSONValue
 from reflex.vault import reveal
 from tasks_app.amounts import to_usd
@@ -106,6 +109,25 @@ def present_task_with_result(
         "approval": _approval(task, is_own=is_own),
         "cancellation": _cancellation(task),
     }
+
+
+def present_listed(task: Task, *, confidence: Decimal | None) -> JSONObject:
+    """Return a task among others: one whose vault key is lost must not hide them."""
+    return _as_far_as_known(task, partial(present_task, task, confidence=confidence))
+
+
+def present_changed(task: Task, result: TaskResult | None) -> JSONObject:
+    """Return a task that was just changed, which an error would deny."""
+    return _as_far_as_known(task, partial(present_task_with_result, task, result))
+
+
+def _as_far_as_known(task: Task, present: Callable[..., JSONObject]) -> JSONObject:
+    """Leave the placeholders, and say why, where the task's vault cannot be read."""
+    try:
+        return present(is_own=True)
+    except VaultError:
+        parts: list[JSONValue] = [*task.removed_parts, "vault_key"]
+        return present(is_own=False) | {"removed_parts": parts}
 
 
 def _approval(task: Task, *, is_own: bool) -> JSONObject | None:

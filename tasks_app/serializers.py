@@ -366,9 +366,11 @@ class TaskSummarySerializer(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     removed_parts = serializers.ListField(
-        child=serializers.ChoiceField(choices=("events", "results", "vault")),
-        help_text="What retention has removed since; without the vault placeholders "
-        "stay as they are.",
+        child=serializers.ChoiceField(
+            choices=("events", "results", "vault", "vault_key")
+        ),
+        help_text="What retention has removed since, and vault_key if the vault cannot "
+        "be read; without the vault placeholders stay as they are.",
     )
     links = serializers.DictField(child=serializers.CharField())
 

@@ -95,7 +95,7 @@ class TaskListView(APIView):
         )
         return pagination.get_paginated_response(
             [
-                presenting.present_task(task, confidence=task.latest_confidence)
+                presenting.present_listed(task, confidence=task.latest_confidence)
                 for task in pagination.paginate_queryset(rows, request, self)
             ]
         )
@@ -220,7 +220,7 @@ class CancelView(APIView):
             raise Http404 from None
         task = own_task(request, task_id)
         result = TaskResult.objects.filter(task=task).order_by("-run").first()
-        return Response(presenting.present_task_with_result(task, result))
+        return Response(presenting.present_changed(task, result))
 
 
 # Helpers of these views ------------------------------------------------------------

@@ -24,7 +24,7 @@ from octollm.storable import holds_nul
 from octollm.types import JSONObject
 from reflex.fingerprints import fingerprint
 from reflex.placeholders import KNOWLEDGE_PREFIX
-from reflex.screening import Checkpoint, Screened, screen
+from reflex.screening import Checkpoint, Inspected, Screened, decide, inspect
 from reflex.vault import Vault, open_vault
 
 MAX_TEXT_BYTES = 2**20
@@ -99,9 +99,11 @@ def ingest_all(
     """
     for number, document in enumerate(documents, start=1):
         _validate(document, number=number)
+    macs = [_mac(document) for document in documents]
+    inspected = _inspect_new(owner_scope, macs, documents)
     try:
         with transaction.atomic(), open_vault(owner_scope, KNOWLEDGE_PREFIX) as vault:
-            return _store(owner_scope, documents, vault)
+            return _store(owner_scope, macs, inspected, vault)
     except _BlockedError as blocked:
         # The transaction took everything back; that it was refused is kept.
         blocked.screened.save(scope_id=owner_scope)
@@ -166,16 +168,29 @@ def _validate_lengths(
         raise RequestError(f"Document {number}: the metadata is too large.")
 
 
+def _inspect_new(
+    owner_scope: UUID, macs: Sequence[str], documents: Sequence[NewDocument]
+) -> dict[str, Inspected]:
+    """Look, outside any transaction, into the documents that are not stored yet."""
+    before = set(_stored(owner_scope, macs))
+    inspected: dict[str, Inspected] = {}
+    for mac, document in zip(macs, documents, strict=True):
+        if mac not in before and mac not in inspected:
+            inspected[mac] = _inspect(document)
+    return inspected
+
+
 def _store(
-    owner_scope: UUID, documents: Sequence[NewDocument], vault: Vault
+    owner_scope: UUID,
+    macs: Sequence[str],
+    inspected: Mapping[str, Inspected],
+    vault: Vault,
 ) -> list[IngestedDocument]:
     """Write the documents that are new and answer for all."""
-    macs = [_mac(document) for document in documents]
-    before = set(_stored(owner_scope, macs))
-    rows: dict[str, Document] = {}
-    for mac, document in zip(macs, documents, strict=True):
-        if mac not in before and mac not in rows:
-            rows[mac] = _conceal(owner_scope, document, mac=mac, vault=vault)
+    rows = {
+        mac: _conceal(owner_scope, each, mac=mac, vault=vault)
+        for mac, each in inspected.items()
+    }
     # In one order everywhere, so that two lists with common members do not deadlock;
     # whoever comes second finds its rows ignored and takes the first one's.
     ordered = [rows[mac] for mac in sorted(rows)]
@@ -198,15 +213,8 @@ def _stored(owner_scope: UUID, macs: Sequence[str]) -> dict[str, Document]:
     return {row.content_mac: row for row in rows.only("content_mac", "collection")}
 
 
-def _conceal(
-    owner_scope: UUID, document: NewDocument, *, mac: str, vault: Vault
-) -> Document:
-    """Screen a document and return its concealed row, not yet written.
-
-    Raises:
-        _BlockedError: the reflex does not let it in.
-    """
-    screened = screen(
+def _inspect(document: NewDocument) -> Inspected:
+    return inspect(
         {
             "collection": document.collection,
             "title": document.title or _first_words(document.text),
@@ -214,8 +222,18 @@ def _conceal(
             "metadata": document.metadata,
         },
         checkpoint=Checkpoint.DOCUMENT,
-        vault=vault,
     )
+
+
+def _conceal(
+    owner_scope: UUID, inspected: Inspected, *, mac: str, vault: Vault
+) -> Document:
+    """Decide over a document and return its concealed row, not yet written.
+
+    Raises:
+        _BlockedError: the reflex does not let it in.
+    """
+    screened = decide(inspected, vault=vault)
     if screened.is_blocked:
         raise _BlockedError(screened)
     screened.save(scope_id=owner_scope)

@@ -31,8 +31,9 @@ def create(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="Narrow it to `metrics`, `arms` (announce instances of any arm) or "
-            "`arm:NAME` (of one); without, it has the full API, and announces nothing."
+            help="Narrow it to `metrics`, `screen`, `arms` (announce instances of any "
+            "arm) or `arm:NAME` (of one); without, it has the full API, and announces "
+            "nothing."
         ),
     ] = None,
     expires_days: Annotated[

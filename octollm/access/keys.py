@@ -23,8 +23,8 @@ from octollm.access.models import ApiKey, Owner
 from octollm.rows import RowReader
 
 TOKEN = re.compile(r"octo_[A-Za-z0-9_-]{43}", re.ASCII)
-# Read the metrics.
-KNOWN_SCOPES = frozenset({"metrics"})
+# Read the metrics; have texts screened.
+KNOWN_SCOPES = frozenset({"metrics", "screen"})
 # Announce instances of any arm, or of one: they then get the steps of all owners.
 ARM_SCOPE = re.compile(r"arms|arm:[a-z][a-z0-9_]{0,63}", re.ASCII)
 # How much of a token is kept to recognise it by; 48 of its 256 bits.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
@@ -25,6 +26,7 @@ LOG_EVERY_S = 60.0
 # Takes ARGV[1] of ARGV[2] a minute; a negative amount gives back. Returns "0" or the
 # seconds until it could be taken. A full bucket grants more than it holds, or an
 # amount above the limit would wait for ever; the debt is paid before the next one.
+# After a blank comes what is left in the bucket.
 # The clock is the server's. A key ends when its bucket would be full.
 _TURN = """
 local amount, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -38,14 +40,27 @@ if kept[1] then
 end
 local missing = math.min(amount, limit) - level
 if missing > 0 then
-  return string.format('%.6f', math.max(missing * 60 / limit, 0.001))
+  return string.format('%.6f %.3f', math.max(missing * 60 / limit, 0.001), level)
 end
 level = math.min(limit, level - amount)
 redis.call('HSET', KEYS[1], 'level', string.format('%.6f', level),
            'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil((limit - level) * 60000 / limit) + 1000)
-return '0'
+return string.format('0 %.3f', level)
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """How one wish was met.
+
+    Attributes:
+        wait_s: seconds until it could be granted; 0.0 if it was.
+        left: what the scope may take now.
+    """
+
+    wait_s: float
+    left: float
 
 
 def take(scope: str, amount: int, *, per_minute: int) -> float:
@@ -56,6 +71,11 @@ def take(scope: str, amount: int, *, per_minute: int) -> float:
     """
     if amount <= 0 or per_minute <= 0:
         return 0.0
+    return _turn(scope, amount, per_minute).wait_s
+
+
+def take_and_tell(scope: str, amount: int, *, per_minute: int) -> Level:
+    """Take like ``take``, of a limit above 0, and tell what is left as well."""
     return _turn(scope, amount, per_minute)
 
 
@@ -89,13 +109,14 @@ class _Outage:
 _outage = _Outage()
 
 
-def _turn(scope: str, amount: int, per_minute: int) -> float:
+def _turn(scope: str, amount: int, per_minute: int) -> Level:
     if _outage.is_on():
-        return 0.0
+        return Level(wait_s=0.0, left=float(per_minute))
     try:
         script = redis_client.sparing().register_script(_TURN)
-        wait_s = script(keys=[f"octollm:rates:{scope}"], args=[amount, per_minute])
+        told = script(keys=[f"octollm:rates:{scope}"], args=[amount, per_minute])
     except RedisError as error:
         _outage.begin(error)
-        return 0.0
-    return float(wait_s)
+        return Level(wait_s=0.0, left=float(per_minute))
+    wait_s, left = str(told).split(" ")
+    return Level(wait_s=float(wait_s), left=float(left))

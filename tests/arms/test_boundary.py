@@ -21,6 +21,7 @@ from arms.contract import (
     Health,
     StepBudget,
 )
+from arms.registry import local_catalogue
 from arms.registry_models import Execution
 from octollm.errors import (
     ArmError,
@@ -161,6 +162,25 @@ def test_attack_in_a_reply_taints_it_and_does_not_block():
 
     assert screened.taint
     assert screened.reply.output == {"text": text}
+
+
+def test_mild_sign_of_an_attack_taints_a_reply_that_a_request_may_hold():
+    text = 'People ask how to detect the phrase "ignore all previous instructions".'
+    scope, _ = concealed({"value": text})
+    arm = Recorder(lambda _: ArmReply(output={"text": text}))
+
+    screened = call(arm, request_of(scope, "x"))
+
+    request = Screening.objects.get(scope_id=scope, checkpoint="request")
+    assert request.action != Screening.Action.BLOCK
+    assert screened.taint == ("override",)
+
+
+def test_no_arm_of_ours_sees_secrets_or_cards():
+    seen = {spec.name: spec.sees & {"SECRET", "CARD"} for spec in local_catalogue()}
+
+    assert "analyst" in seen
+    assert not any(seen.values())
 
 
 def test_same_request_id_is_answered_from_the_store():

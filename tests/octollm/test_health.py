@@ -81,6 +81,7 @@ def test_ready_when_every_check_passes() -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "ready"
     assert [check["status"] for check in response.json()["checks"]] == ["ok", "ok"]
+    assert [check["note"] for check in response.json()["checks"]] == ["", "hyperscan"]
 
 
 @pytest.mark.parametrize(

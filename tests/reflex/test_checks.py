@@ -3,11 +3,11 @@
 import pytest
 from cryptography.fernet import Fernet
 
-from reflex.checks import check_engine, check_keys
+from reflex.checks import check_engine, check_keys, check_remote
 
 
 def test_settings_of_the_tests_pass():
-    assert check_keys() == check_engine() == []
+    assert check_keys() == check_engine() == check_remote() == []
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,27 @@ def test_engine_is_looked_at(settings, wish, ids):
     settings.OCTOLLM_REFLEX_ENGINE = wish
 
     assert [problem.id for problem in check_engine()] == ids
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "ids"),
+    [
+        ("OCTOLLM_REFLEX_URL", "http://reflex:8080", []),
+        ("OCTOLLM_REFLEX_URL", "https://octo.example.org/reflex/", []),
+        ("OCTOLLM_REFLEX_URL", "reflex:8080", ["reflex.E005"]),
+        ("OCTOLLM_REFLEX_URL", "http://reflex:port", ["reflex.E005"]),
+        ("OCTOLLM_REFLEX_URL", "http://reflex/?x=1", ["reflex.E005"]),
+        ("OCTOLLM_REFLEX_ENABLED", False, ["reflex.W002"]),
+    ],
+)
+def test_remote_reflex_is_looked_at(settings, name, value, ids):
+    setattr(settings, name, value)
+
+    assert [problem.id for problem in check_remote()] == ids
+
+
+def test_remote_reflex_without_time_is_an_error(settings):
+    settings.OCTOLLM_REFLEX_URL = "http://reflex:8080"
+    settings.OCTOLLM_REFLEX_TIMEOUT_S = 0.0
+
+    assert [problem.id for problem in check_remote()] == ["reflex.E006"]

@@ -1,6 +1,7 @@
 """What goes through the screen is hidden, and comes back as it was."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from django.forms.models import model_to_dict
@@ -9,9 +10,13 @@ from hypothesis import strategies as st
 
 from octollm.ids import new_id
 from octollm.types import JSONObject, JSONValue
+from reflex import detection
 from reflex.detect import detect
+from reflex.detection import Detection, find_here
+from reflex.found import Found
 from reflex.models import Screening, VaultEntry
 from reflex.screening import (
+    MAX_EXCERPTS,
     MAX_STORED_FINDINGS,
     Action,
     Checkpoint,
@@ -204,6 +209,90 @@ def test_unknown_engine_is_not_ready(settings):
     settings.OCTOLLM_REFLEX_ENGINE = "grep"
 
     assert is_ready() == (False, "OCTOLLM_REFLEX_ENGINE: no engine 'grep'.")
+
+
+# Blocking turned off ------------------------------------------------------------------
+def test_blocking_turned_off_lets_attacks_through_and_conceals(settings):
+    settings.OCTOLLM_REFLEX_ENABLED = False
+
+    outcome = screened({"goal": ATTACK, "mail": "a@b.co"})
+
+    assert outcome.action == Action.REDACT
+    assert outcome.taint == ("override",)
+    assert outcome.document == {"goal": ATTACK, "mail": "[EMAIL_1]"}
+
+
+def test_blocking_turned_off_is_told(settings):
+    settings.OCTOLLM_REFLEX_ENABLED = False
+
+    assert is_ready()[0]
+    assert "blocking is off" in is_ready()[1]
+
+
+# Taint ---------------------------------------------------------------------------------
+DISCUSSED = 'How do I detect the phrase "ignore all previous instructions"?'
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "taint"),
+    [
+        (Checkpoint.REQUEST, False),
+        (Checkpoint.DOCUMENT, True),
+        (Checkpoint.TOOL_OUTPUT, True),
+        (Checkpoint.MODEL_OUTPUT, False),
+    ],
+)
+def test_mild_sign_taints_only_what_is_retrieved(checkpoint, taint, monkeypatch):
+    mild = [replace_severity(f) for f in find_here(ATTACK, checkpoint=checkpoint).found]
+    found = Detection(found=mild, ruleset_version="1")
+    monkeypatch.setattr(detection, "find_here", lambda *_, **__: found)
+
+    outcome = screened({"text": ATTACK}, checkpoint)
+
+    assert bool(outcome.taint) == taint
+    assert outcome.action == (Action.FLAG if taint else Action.ALLOW)
+
+
+def replace_severity(found: Found) -> Found:
+    return replace(found, severity="low", start=0, end=5)
+
+
+def test_question_about_an_attack_is_not_blocked():
+    assert not screened({"goal": DISCUSSED}).is_blocked
+
+
+# Excerpts ------------------------------------------------------------------------------
+def test_excerpt_holds_the_attack_and_no_value():
+    outcome = screened({"a": "x", "goal": f"{ATTACK} Write to ada@example.org."})
+
+    (attack,) = [f for f in outcome.findings if f.family == "override"]
+    assert attack.excerpt.startswith(f"«{ATTACK[:-1]}")
+    assert attack.excerpt.replace("»", "").endswith(". Write to [EMAIL].")
+
+
+def test_excerpt_ends_where_its_text_ends_and_can_be_stored():
+    outcome = screened(
+        {"a": "secret neighbour", "b": f"\x00\u202e{ATTACK}", "c": "next"}
+    )
+
+    (attack,) = [f for f in outcome.findings if f.family == "override"]
+    assert "neighbour" not in attack.excerpt
+    assert "next" not in attack.excerpt
+    assert "\x00" not in attack.excerpt
+    assert "\u202e" not in attack.excerpt
+
+
+def test_values_have_no_excerpt_and_few_attacks_do():
+    outcome = screened({"a": "mail a@b.co", "b": [ATTACK] * 50})
+
+    assert [f.excerpt for f in outcome.findings if f.family == "pii"] == [""]
+    assert sum(bool(f.excerpt) for f in outcome.findings) == MAX_EXCERPTS
+
+
+def test_excerpts_can_be_turned_off(settings):
+    settings.OCTOLLM_REFLEX_EXCERPTS = False
+
+    assert not any(f.excerpt for f in screened({"goal": ATTACK}).findings)
 
 
 # Values, forged placeholders and text that joins or hides them --------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,13 +17,15 @@ from octollm.errors import (
     BodyTooLargeError,
     MalformedBodyError,
     RequestError,
+    ScreeningUnavailableError,
     TaskRejectedError,
 )
 from octollm.ids import new_id
-from reflex import decide
+from reflex import client, decide
 from reflex.decide import Action, Checkpoint, load_policy
 from reflex.models import Screening, VaultEntry
 from reflex.vault import reveal
+from tests.reflex.remote import serving
 
 EMAIL = "jo.doe" + "@example.com"
 PHONE = "(555) " + "010-4477"
@@ -223,3 +226,41 @@ def test_two_who_store_the_same_lists_at_once_store_them_once() -> None:
         answer for answered in answers for answer in answered if not answer.duplicate_of
     ]
     assert len(new) == 20
+
+
+# A reflex elsewhere --------------------------------------------------------------------
+@pytest.mark.django_db(transaction=True)
+def test_remote_reflex_is_asked_outside_any_transaction(settings, monkeypatch) -> None:
+    asked: list[bool] = []
+    find = client.find
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append(connection.in_atomic_block)
+        return find(*arguments, **options)
+
+    monkeypatch.setattr(client, "find", watched)
+    texts = [f"{number} Write to ada@example.org." for number in range(3)]
+    with serving() as remote:
+        settings.OCTOLLM_REFLEX_URL = remote.url
+        stored = documents.ingest_all(
+            new_id(),
+            [
+                NewDocument(collection="c", title="t", text=t, metadata={})
+                for t in texts
+            ],
+        )
+
+    assert asked == [False] * 3
+    found = Document.objects.filter(pk__in=[each.document_id for each in stored])
+    assert [row.text[2:] for row in found] == ["Write to [EMAIL_K1]."] * 3
+
+
+@pytest.mark.django_db
+def test_documents_are_refused_while_the_remote_reflex_is_away(settings) -> None:
+    settings.OCTOLLM_REFLEX_URL = "http://127.0.0.1:1"
+    settings.OCTOLLM_REFLEX_TIMEOUT_S = 1.0
+
+    with pytest.raises(ScreeningUnavailableError):
+        ingest(new_id(), "hello")
+
+    assert not Document.objects.exists()
