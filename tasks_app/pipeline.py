@@ -176,7 +176,8 @@ def work(claim: Claim, stop: StopToken) -> Hints:
     screened = _invoke(
         claim, stop, dict(resolved) if isinstance(resolved, dict) else {}
     )
-    taint = tuple(sorted({*screened.taint, *needed.taint}))
+    asked = task.taint if steps_read.reads_request(claim.step) else ()
+    taint = tuple(sorted({*screened.taint, *needed.taint, *asked}))
     ending = done_by_arm(claim, screened.reply, taint=taint)
     with task_turn(task.pk) as turn:
         screened.record()

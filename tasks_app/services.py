@@ -177,6 +177,7 @@ def accept_task(
     ``copied`` are done steps of the task that it was forked from.
     """
     task.idempotency_mac, task.request_mac = mark.key_mac, mark.request_mac
+    task.taint = list(screened.taint)
     try:
         _store(task, screened, copied)
     except IntegrityError:

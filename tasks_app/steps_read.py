@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from django.db import connection
 
 from octollm.errors import MissingInputError
 from octollm.types import JSONObject, JSONValue
-from planner.plan import references, resolve, step_of
+from planner.plan import reference_path, references, resolve, step_of
 from reflex.fingerprints import fingerprint
 from tasks_app.models import Plan, Step, Task
 from tasks_app.results import StepOutcome
@@ -58,6 +58,27 @@ class Needs:
 
     outputs: Mapping[str, JSONObject]
     taint: frozenset[str]
+
+
+def reads_request(step: Step) -> bool:
+    """Tell whether a step reads any words of the request, and not only other steps'.
+
+    Words that stand in its input were put there by a plan that was made of the request.
+    """
+    if any(step_of(path) is None for path in references(step.input)):
+        return True
+    return any(_words_in(step.input))
+
+
+def _words_in(value: JSONValue) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) and reference_path(value) is None:
+        for member in value.values():
+            yield from _words_in(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _words_in(member)
 
 
 def needs_of(step: Step) -> Needs:

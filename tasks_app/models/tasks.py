@@ -111,6 +111,8 @@ class Task(models.Model):
     event_seq = models.IntegerField(default=0, db_default=0)
     event_head = models.CharField(max_length=64, default="", db_default="")
     grants = models.JSONField(default=dict, db_default={})
+    # The families of attacks that its own texts were flagged for.
+    taint = ArrayField(models.CharField(), default=list, db_default=[])
     plan_only = models.BooleanField(default=False, db_default=False)
     approval = models.CharField(default="never", db_default="never")
     # The clock: what earlier stretches took, and since when it runs or stands.
