@@ -46,7 +46,8 @@ class HyperscanEngine:
         # the time of one, and a second scan costs about a microsecond.
         kinds: tuple[list[int], list[int]] = ([], [])
         for index, pattern in enumerate(patterns):
-            kinds[pattern.rules[0].is_value].append(index)
+            is_value = bool(pattern.rules) and pattern.rules[0].is_value
+            kinds[is_value].append(index)
         self._databases = [self._compiled(patterns, kind) for kind in kinds if kind]
 
     def scan(self, content: bytes) -> list[Hit]:
@@ -68,18 +69,25 @@ class HyperscanEngine:
 
     def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
         chosen = [patterns[index] for index in indexes]
-        flag = self._library.HS_FLAG_SOM_LEFTMOST
-        caseless = flag | self._library.HS_FLAG_CASELESS
         database = self._library.Database()
         database.compile(
             expressions=[pattern.text.encode() for pattern in chosen],
             ids=list(indexes),
             elements=len(chosen),
-            flags=[
-                flag if pattern.is_case_sensitive else caseless for pattern in chosen
-            ],
+            flags=[self._flags(pattern) for pattern in chosen],
         )
         return database
+
+    def _flags(self, pattern: Pattern) -> int:
+        # Of a gate one end is enough, wherever it starts.
+        flags: int = (
+            self._library.HS_FLAG_SINGLEMATCH
+            if pattern.gate
+            else self._library.HS_FLAG_SOM_LEFTMOST
+        )
+        if not pattern.is_case_sensitive:
+            flags |= self._library.HS_FLAG_CASELESS
+        return flags
 
     def _with_scratches(self) -> list[tuple[Any, Any]]:
         # A scratch may serve one scan at a time, so each thread has its own.
@@ -102,18 +110,20 @@ class LoopEngine:
         """Compile all patterns with the library of that name."""
         self.name = name
         compiled = _compile_re2 if name == "re2" else _compile_re
-        self._searches: list[Callable[..., Any]] = [
-            compiled(pattern).search for pattern in patterns
+        self._searches: list[tuple[Callable[..., Any], bool]] = [
+            (compiled(pattern).search, bool(pattern.gate)) for pattern in patterns
         ]
 
     def scan(self, content: bytes) -> list[Hit]:
         """Return the matches, pattern by pattern."""
         hits: list[Hit] = []
-        for index, search in enumerate(self._searches):
+        for index, (search, is_gate) in enumerate(self._searches):
             position = 0
             while match := search(content, position):
                 start, end = match.span()
                 hits.append((index, start, end))
+                if is_gate:
+                    break
                 position = start + 1
         return hits
 

@@ -1,8 +1,9 @@
 """Text as it reads, in place of text as it is written, with a way back.
 
-Full-width digits, ligatures, zero-width and bidirectional control characters hide
-a value or an order from a pattern but not from a reader or a model. Spans found
-in the normalised text are mapped to code points of the original.
+Full-width digits, ligatures, accents, look-alike letters, zero-width and
+bidirectional control characters hide a value or an order from a pattern but not
+from a reader or a model. Spans found in the normalised text are mapped to code
+points of the original.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from reflex.folding import fold
 
 # Characters that show nothing: soft hyphen, zero-width, bidirectional controls,
 # invisible operators, variation selectors, the tags that copy no character.
@@ -59,18 +62,36 @@ def normalize(text: str) -> NormalizedText | None:
     """Return the normalised text, or nothing when normalising changes nothing."""
     if text.isascii():
         return None
-    builder = _Builder(text)
-    for run in _RUN.finditer(text):
-        if not _is_plain(run.group()):
-            for start, end in _clusters(run.group(), run.start()):
-                builder.change(start, end, _changed(text[start:end]))
-    return builder.build()
+    folded = fold(text)
+    builder = Builder(folded)
+    if not _is_plain(folded):
+        for run in _RUN.finditer(folded):
+            if not _is_plain(run.group()):
+                for start, end in _clusters(run.group(), run.start()):
+                    builder.change(start, end, _changed(folded[start:end]))
+    built = builder.build()
+    if built is not None:
+        return replace(built, text=fold(built.text))
+    return None if folded == text else same_places(folded)
 
 
-class _Builder:
-    """Collects blocks from left to right."""
+def same_places(text: str) -> NormalizedText:
+    """Return a text whose every character stands where its original does."""
+    length = len(text)
+    return NormalizedText(
+        text=text,
+        starts=[0],
+        original_starts=[0],
+        original_ends=[length],
+        is_copy=[True],
+    )
+
+
+class Builder:
+    """Collects the blocks of a changed text from left to right."""
 
     def __init__(self, original: str) -> None:
+        """Start with all of the original to come."""
         self._original = original
         self._parts: list[str] = []
         self._length = 0
@@ -78,12 +99,14 @@ class _Builder:
         self._blocks: list[tuple[int, int, int, bool]] = []
 
     def change(self, start: int, end: int, text: str) -> None:
+        """Put ``text`` in place of a stretch after all that were changed before."""
         if text == self._original[start:end]:
             return
         self._copy_to(start)
         self._append(start, end, text, is_copy=False)
 
     def build(self) -> NormalizedText | None:
+        """Return the changed text; nothing when nothing was changed."""
         if not self._blocks:
             return None
         self._copy_to(len(self._original))

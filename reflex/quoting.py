@@ -31,9 +31,21 @@ _NOUN_AFTER = re.compile(
     re.IGNORECASE,
 )
 
+# "Don't ignore", but not "why don't you ignore", which asks for it.
+_NEGATED = re.compile(
+    r"\b(?:do not|don't|don’t|never|must not|mustn't|should not|shouldn't) (?:ever )?\Z",
+    re.IGNORECASE,
+)
 
-def is_discussed(text: str, start: int, end: int) -> bool:
-    """Return whether the words from ``start`` to ``end`` are only talked about."""
+
+def is_discussed(text: str, start: int, end: int, *, family: str = "") -> bool:
+    """Return whether the words from ``start`` to ``end`` are only talked about.
+
+    Args:
+        family: of the rule that found them; "do not ignore" orders no override.
+    """
+    if family == "override" and _NEGATED.search(text, max(0, start - 24), start):
+        return True
     after = text[end : end + _NEAR]
     if _NOUN_AFTER.match(after):
         return True
@@ -41,6 +53,9 @@ def is_discussed(text: str, start: int, end: int) -> bool:
     openings = list(_OPENS.finditer(before))
     closing = _CLOSES.search(after)
     if not openings or closing is None:
+        return False
+    # A quotation that ended before is one of other words.
+    if _CLOSES.search(before, openings[-1].end()):
         return False
     return bool(
         _BEFORE.search(before[: openings[-1].start()])
