@@ -227,13 +227,8 @@ def _resolved(found: Iterable[Match]) -> list[Match]:
 
 def _combined(found: Sequence[Match], text: str) -> list[Match]:
     """Raise signs that the policy takes more seriously together; drop lone weak ones."""
-    signs = [
-        index
-        for index, match in enumerate(found)
-        if not match.rule.is_value and match.severity != "high" and not match.because
-    ]
     raised: set[int] = set()
-    for indexes in _by_piece(signs, found, text):
+    for indexes in _by_piece(_signs(found), found, text):
         piece = [
             Sign(
                 start=found[index].start,
@@ -248,6 +243,20 @@ def _combined(found: Sequence[Match], text: str) -> list[Match]:
         for index, match in enumerate(found)
         if index in raised or match.rule.is_value or match.rule.severity != "low"
     ]
+
+
+def _signs(found: Sequence[Match]) -> list[int]:
+    """Return which matches count as signs: of overlapping ones the heaviest."""
+    signs: list[int] = []
+    for index, match in enumerate(found):
+        if match.rule.is_value or match.severity == "high" or match.because:
+            continue
+        if signs and match.start < found[signs[-1]].end:
+            if found[signs[-1]].severity == "low" and match.severity != "low":
+                signs[-1] = index
+            continue
+        signs.append(index)
+    return signs
 
 
 def _by_piece(

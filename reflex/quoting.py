@@ -31,9 +31,12 @@ _NOUN_AFTER = re.compile(
     re.IGNORECASE,
 )
 
-# "Don't ignore", but not "why don't you ignore", which asks for it.
-_NEGATED = re.compile(
-    r"\b(?:do not|don't|don’t|never|must not|mustn't|should not|shouldn't) (?:ever )?\Z",
+# "Don't ignore" orders nothing, nor does a question about what oneself or others do:
+# "is it rude to ignore", "can I ignore"; but "can you ignore" asks for it.
+_NOT_ORDERED = re.compile(
+    r"\b(?:(?:do not|don't|don’t|never|must not|mustn't|should not|shouldn't)(?: ever)?"
+    r"|(?:is|was|be|it's|isn't) (?:it )?[a-z]+ to|(?:can|should|may|could|shall|must|do|did|if|when|what if) (?:i|we|they|he|she|people|users)"
+    r"|how (?:do i|do we|can i|to)|why (?:do|does|did)(?: [a-z]+){1,2}|i|he|she|they|people|often|users|tend to|tends to) \Z",
     re.IGNORECASE,
 )
 
@@ -44,7 +47,10 @@ def is_discussed(text: str, start: int, end: int, *, family: str = "") -> bool:
     Args:
         family: of the rule that found them; "do not ignore" orders no override.
     """
-    if family == "override" and _NEGATED.search(text, max(0, start - 24), start):
+    # A match may begin with the quotation mark itself.
+    while start < end and not text[start].isalnum():
+        start += 1
+    if family == "override" and _NOT_ORDERED.search(text, max(0, start - 40), start):
         return True
     after = text[end : end + _NEAR]
     if _NOUN_AFTER.match(after):
