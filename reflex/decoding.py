@@ -61,9 +61,10 @@ def _printable(content: bytes) -> str | None:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    if len(text) < _SHORTEST or not text.replace("\n", "").replace("\t", "").replace(
-        "\r", ""
-    ).isprintable():
+    if (
+        len(text) < _SHORTEST
+        or not text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable()
+    ):
         return None
     return fold(text)
 
@@ -131,7 +132,9 @@ def _decoded(text: str, gates: Collection[str]) -> NormalizedText | None:
     changes: list[tuple[int, int, str]] = []
     for gate in _ENCODINGS.keys() & gates:
         budget = _MAX_DECODED
-        tries = _MAX_STRETCHES if gate in ("base64", "hex", "url") else _MAX_DECODED // 8
+        tries = (
+            _MAX_STRETCHES if gate in ("base64", "hex", "url") else _MAX_DECODED // 8
+        )
         decode = _ENCODINGS[gate][1]
         for match in _PATTERNS[gate].finditer(text):
             plain = decode(match.group())

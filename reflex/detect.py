@@ -19,6 +19,10 @@ _CONTINUATIONS = bytes(range(0x80, 0xC0))
 _CONTEXT = 160
 # Into how many encodings, one within the other, a text is followed.
 _DEPTH = 3
+# A weak sign repeated nearer than this says nothing new.
+_SIGN_SPACING = 300
+# How many candidates of one attack are looked at in a text.
+_MAX_TRIES = 300
 _MILDER = {"high": "medium", "medium": "low", "low": "low"}
 # Of overlapping values the first of these names the whole stretch.
 _PRECEDENCE = ("SECRET", "CARD", "IBAN", "SSN", "EMAIL", "IP", "PHONE", "LITERAL")
@@ -33,7 +37,7 @@ class Match:
         reading: how the text had to be read: empty as it is, ``normalized``,
             ``decoded``, ``leetspeak``, ``spaced`` or ``rot13``.
         because: ``talk`` if it is only talked about, ``together`` if other signs
-            beside it made it count as high.
+            beside it made it count as high, ``flood`` if there were too many like it.
     """
 
     rule: Rule
@@ -125,7 +129,14 @@ def _placed(match: Match, ways: Sequence[NormalizedText], name: str) -> Match:
     start, end = match.start, match.end
     for way in reversed(ways):
         start, end = way.original_span(start, end)
-    return replace(match, start=start, end=end, reading=name)
+    return Match(
+        rule=match.rule,
+        severity=match.severity,
+        start=start,
+        end=end,
+        reading=name,
+        because=match.because,
+    )
 
 
 def matches_in(text: str, scanner: Engine, checkpoint: Checkpoint) -> Iterator[Match]:
@@ -145,14 +156,36 @@ def scan(text: str, scanner: Engine) -> list[Hit]:
 def validated(
     text: str, hits: Iterable[Hit], checkpoint: Checkpoint
 ) -> Iterator[Match]:
-    """Yield a match for every hit that its rules confirm."""
+    """Yield a match for every hit that its rules confirm.
+
+    Of one attack a text needs few examples. One with many times as many candidates
+    is made to keep us busy: the rest counts as found, a step milder.
+    """
     patterns = load_rules().patterns
+    tries: dict[str, int] = {}
+    covered: dict[str, int] = {}
     for index, start, end in hits:
         for rule in patterns[index].rules:
-            if not rule.checkpoints or checkpoint in rule.checkpoints:
-                match = _validated(rule, text, start, end)
-                if match is not None:
-                    yield match
+            if rule.checkpoints and checkpoint not in rule.checkpoints:
+                continue
+            if start < covered.get(rule.id, 0):
+                continue
+            if not rule.is_value:
+                tried = tries[rule.id] = tries.get(rule.id, 0) + 1
+                if tried >= _MAX_TRIES:
+                    if tried == _MAX_TRIES and rule.severity == "high":
+                        yield _flood(rule, start, end)
+                    continue
+            match = _validated(rule, text, start, end)
+            if match is not None:
+                covered[rule.id] = match.end
+                if rule.severity == "low" and not rule.is_value:
+                    covered[rule.id] += _SIGN_SPACING
+                yield match
+
+
+def _flood(rule: Rule, start: int, end: int) -> Match:
+    return Match(rule=rule, severity="medium", start=start, end=end, because="flood")
 
 
 def _in_code_points(content: bytes, hits: Sequence[Hit]) -> list[Hit]:
@@ -182,7 +215,8 @@ def _validated(rule: Rule, text: str, start: int, end: int) -> Match | None:
         return None
     start, end = span
     # Talk about an attack is not one; it stays noted, a step milder.
-    if not rule.is_value and is_discussed(text, start, end, family=rule.family):
+    is_attack = not rule.is_value and rule.severity != "low"
+    if is_attack and is_discussed(text, start, end, family=rule.family):
         return Match(
             rule=rule,
             severity=_MILDER[rule.severity],
@@ -239,7 +273,11 @@ def _combined(found: Sequence[Match], text: str) -> list[Match]:
         ]
         raised.update(indexes[position] for position in combine(piece))
     return [
-        replace(match, severity="high", because="together") if index in raised else match
+        (
+            replace(match, severity="high", because="together")
+            if index in raised
+            else match
+        )
         for index, match in enumerate(found)
         if index in raised or match.rule.is_value or match.rule.severity != "low"
     ]

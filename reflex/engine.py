@@ -6,6 +6,7 @@ from every place where one starts, overlapping ones too.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 import threading
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from octollm.errors import ScreeningUnavailableError
+from reflex import compiled
 from reflex.rules import Pattern, load_rules
 
 # (position of the pattern in the table, start, end), offsets in bytes.
@@ -48,7 +50,7 @@ class HyperscanEngine:
         for index, pattern in enumerate(patterns):
             is_value = bool(pattern.rules) and pattern.rules[0].is_value
             kinds[is_value].append(index)
-        self._databases = [self._compiled(patterns, kind) for kind in kinds if kind]
+        self._databases = [self._database(patterns, kind) for kind in kinds if kind]
 
     def scan(self, content: bytes) -> list[Hit]:
         """Return the longest match per pattern and start."""
@@ -67,7 +69,26 @@ class HyperscanEngine:
         longest = {(pattern, start): end for pattern, start, end in sorted(hits)}
         return [(pattern, start, end) for (pattern, start), end in longest.items()]
 
-    def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
+    def _database(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
+        name = self._name(patterns, indexes)
+        content = compiled.kept(name, lambda: self._compiled(patterns, indexes))
+        try:
+            return self._library.loadb(content, self._library.HS_MODE_BLOCK)
+        except self._library.error:
+            # Made by another release or for another processor.
+            compiled.discard(name)
+            content = compiled.kept(name, lambda: self._compiled(patterns, indexes))
+            return self._library.loadb(content, self._library.HS_MODE_BLOCK)
+
+    def _name(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> str:
+        """Return what names a database: all that it is made of."""
+        digest = hashlib.sha256(self._library.__version__.encode())
+        for index in indexes:
+            flags = self._flags(patterns[index])
+            digest.update(f"\x00{index}\x00{flags}\x00{patterns[index].text}".encode())
+        return digest.hexdigest()[:32]
+
+    def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> bytes:
         chosen = [patterns[index] for index in indexes]
         database = self._library.Database()
         database.compile(
@@ -76,7 +97,8 @@ class HyperscanEngine:
             elements=len(chosen),
             flags=[self._flags(pattern) for pattern in chosen],
         )
-        return database
+        content: bytes = self._library.dumpb(database)
+        return content
 
     def _flags(self, pattern: Pattern) -> int:
         # Of a gate one end is enough, wherever it starts.

@@ -15,12 +15,8 @@ from collections.abc import Iterator
 # confusables of Unicode Technical Standard 39, those a reader takes for the letter.
 _LOOK_ALIKES = dict(
     zip(
-        "аеорсухіјѕһԁԛԝӏѵкмтнвгпии"
-        "οαεανικρτυχηωγσβδθμπλ"
-        "օսոցզհյլեք",
-        "aeopcyxijshdqwlvkmthbrnuu"
-        "oaeavikptuxnwyobdomnl"
-        "ouugqhjlep",
+        "аеорсухіјѕһԁԛԝӏѵкмтнвгпии" "οαεανικρτυχηωγσβδθμπλ" "օսոցզհյլեք",
+        "aeopcyxijshdqwlvkmthbrnuu" "oaeavikptuxnwyobdomnl" "ouugqhjlep",
         strict=True,
     )
 )

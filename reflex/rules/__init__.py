@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,12 @@ class Rule:
     matches: tuple[str, ...]
     misses: tuple[str, ...]
 
-    @property
+    @cached_property
     def is_value(self) -> bool:
         """Whether a match is a value to conceal rather than an attack."""
         return bool(self.type)
 
-    @property
+    @cached_property
     def is_conditional(self) -> bool:
         """Whether a match of the pattern alone says nothing yet."""
         return bool(self.validator or self.preceded_by or self.followed_by)

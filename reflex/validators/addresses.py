@@ -63,7 +63,10 @@ _BESIDE_IPV6 = neighbours(before=r"\w", after=r"\w")
 
 def ipv6(text: str, start: int, end: int) -> Span | None:
     """Grow the match to all that can belong to the address and parse it."""
-    left = _IPV6_LEFT.search(text[max(0, start - 40) : start])
+    left = _IPV6_LEFT.search(text, max(0, start - 40), start)
+    # All pairs of colons of one address would find it; the first does.
+    if left and ":" in left.group():
+        return None
     right = _IPV6_RIGHT.match(text, end)
     first = start - (len(left.group()) if left else 0)
     last = right.end() if right else end

@@ -49,14 +49,14 @@ _NO_DIGIT = re.compile(r"\D")
 
 def card(text: str, start: int, end: int) -> Span | None:
     """Keep the longest run of groups that is a card number by issuer and Luhn."""
+    # Single digits are a card only from where they begin, not from each on.
+    if start > 1 and text[start + 1] in " .-" and _CHAIN.surround(text, start, end):
+        return None
     digits = _NO_DIGIT.sub("", text[start:end])
     lengths = _CARD_LENGTHS.get(digits[:4])
     if lengths is None or _FRACTION.surround(text, start, end):
         return None
     groups = list(re.finditer(r"\d+", text[start:end]))
-    # Single digits are a card only from where they begin, not from each on.
-    if len(groups) == len(digits) and _CHAIN.surround(text, start, end):
-        return None
     first = start + groups[0].start()
     length = len(digits)
     for group in reversed(groups):

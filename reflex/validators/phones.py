@@ -93,6 +93,9 @@ _AMOUNT = re.compile(r"[1-9]\d{0,2}(?:(?P<gap>[ .,-])\d{3})(?:(?P=gap)\d{3})*")
 
 def phone_planned(text: str, start: int, end: int) -> Span | None:
     """Keep a number grouped as some country groups its numbers."""
+    # Dates are the most frequent of all grouped numbers.
+    if end - start <= 10 and text[start + 4] in "-/." and text[start] in "12":
+        return None
     if _BESIDE_SEPARATED.surround(text, start, end):
         return None
     if _OTHER_NUMBER.search(text, max(0, start - 24), start):
