@@ -109,7 +109,8 @@ _NO_HEX = re.compile(r"[^0-9A-Fa-f]")
 # Gate: (what it is, how it is read).
 _ENCODINGS: dict[str, tuple[str, Callable[[str], str | None]]] = {
     "hex": (
-        r"(?:(?:\\x|0x)[0-9A-Fa-f]{2}[ ,;]{0,2}){6,4000}|\b(?:[0-9A-Fa-f]{2}[ :]?){10,4000}\b",
+        r"(?:(?:\\x|0x)[0-9A-Fa-f]{2}[ ,;]{0,2}){5,4000}(?:\\x|0x)[0-9A-Fa-f]{2}"
+        r"|\b(?:[0-9A-Fa-f]{2}[ :]?){9,4000}[0-9A-Fa-f]{2}\b",
         _hex,
     ),
     "base64": (r"[A-Za-z0-9+/_-]{20,8000}={0,2}", _base64),

@@ -26,6 +26,10 @@ _INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 # "Tags" are an invisible copy of ASCII that models can read.
 _TAG_OFFSET = 0xE0000
 _TAG = re.compile("[\U000e0020-\U000e007e]")
+# A letter under marks that make no other letter of it.
+_DECORATED = re.compile(
+    "[A-Za-z0-9][\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u20d0-\u20ff]"
+)
 # Where anything can change: characters beyond ASCII, with what they combine with.
 _RUN = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
 
@@ -136,6 +140,7 @@ def _is_plain(run: str) -> bool:
         unicodedata.is_normalized("NFKC", run)
         and _INVISIBLE_CHARACTER.search(run) is None
         and _TAG.search(run) is None
+        and _DECORATED.search(run) is None
     )
 
 
@@ -155,4 +160,8 @@ def _clusters(run: str, offset: int) -> list[tuple[int, int]]:
 def _changed(cluster: str) -> str:
     visible = _INVISIBLE_CHARACTER.sub("", cluster)
     untagged = _TAG.sub(lambda m: chr(ord(m.group()) - _TAG_OFFSET), visible)
-    return unicodedata.normalize("NFKC", untagged)
+    plain = unicodedata.normalize("NFKC", untagged)
+    # Marks upon a letter that has no such form of its own are decoration.
+    if len(plain) > 1 and plain[0].isascii() and unicodedata.combining(plain[1]):
+        return plain[0]
+    return plain
