@@ -28,6 +28,7 @@ VALIDATORS: Mapping[str, Validator] = {
         numbers.nhs,
         numbers.routing,
         numbers.ssn,
+        numbers.ssn_alone,
         phones.phone_announced,
         phones.phone_cued,
         phones.phone_international,

@@ -142,6 +142,11 @@ def ssn(text: str, start: int, end: int) -> Span | None:
     return span
 
 
+def ssn_alone(text: str, start: int, end: int) -> Span | None:
+    """Keep nine digits that are all of the text."""
+    return ssn(text, start, end) if end - start == len(text) else None
+
+
 def routing(text: str, start: int, end: int) -> Span | None:
     """Keep nine digits that pass the check of the ABA, or a British sort code.
 

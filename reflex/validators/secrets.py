@@ -66,6 +66,7 @@ _ASSIGNMENT = re.compile(
     rf"""["'`]?[ \t]{{0,3}}(?:=>|:=|[:={ASSIGN}]|\bis\b)[ \t]{{0,3}}["'`]?"""
 )
 _VALUE = re.compile(r"""[^\s"'`,;<>\x00\x1f]{4,200}""")
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+\.?")
 _REFERENCE = re.compile(
     r"[$%{(<*]|\.\.\.|x{4}|os\.|env|process\.|settings\.|config|self\.|get|none\b|null\b"
     r"|true\b|false\b|your|my[_-]|example|changeme|redacted|required|str\b|string|optional",
@@ -80,6 +81,9 @@ def assigned_secret(text: str, start: int, end: int) -> Span | None:
         return None
     value = _VALUE.match(text, assignment.end())
     if value is None or has_placeholder(value.group()):
+        return None
+    # "Secret: ada@example.org" is an address whatever it is called.
+    if _ADDRESS.fullmatch(value.group()):
         return None
     span = assignment.end(), assignment.end() + len(value.group().rstrip(".)]}"))
     # Under a key of its own a value needs no further sign of being one.
