@@ -258,6 +258,7 @@ OCTOLLM_RETAIN_EXECUTIONS_DAYS = env.float("OCTOLLM_RETAIN_EXECUTIONS_DAYS", 14.
 
 # The reflex: auto takes the first of hyperscan, re2 and re that works here ------------
 OCTOLLM_REFLEX_ENGINE = env.str("OCTOLLM_REFLEX_ENGINE", "auto")
+OCTOLLM_REFLEX_DETECTOR = env.str("OCTOLLM_REFLEX_DETECTOR", "")
 
 # Arms that run in this process: dotted paths of classes without arguments ----------
 OCTOLLM_ARMS = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from reflex.decide import Checkpoint, Sign, combine
 from reflex.decoding import readings
 from reflex.engine import Engine, Hit, engine
+from reflex.learned import learned_findings
 from reflex.normalize import NormalizedText, normalize
 from reflex.quoting import is_discussed
 from reflex.rules import END, Rule, load_rules
@@ -67,6 +68,9 @@ def detect(
     """
     search = _Search(by or engine(), checkpoint)
     search.run(text)
+    for rule, finding in learned_findings(text, checkpoint):
+        place = {"start": finding.start, "end": finding.end}
+        search.found.append(Match(rule=rule, severity=finding.severity, **place))
     if not search.found:
         return ()
     return tuple(_combined(_resolved(search.found), text))
