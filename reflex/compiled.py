@@ -58,7 +58,7 @@ def _write(path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(_signature(path.name, content) + content)
-        os.replace(name, path)
+        Path(name).replace(path)
 
 
 def _signature(name: str, content: bytes) -> bytes:

@@ -69,8 +69,10 @@ def detect(
     search = _Search(by or engine(), checkpoint)
     search.run(text)
     for rule, finding in learned_findings(text, checkpoint):
-        place = {"start": finding.start, "end": finding.end}
-        search.found.append(Match(rule=rule, severity=finding.severity, **place))
+        start, end = finding.start, finding.end
+        search.found.append(
+            Match(rule=rule, severity=finding.severity, start=start, end=end)
+        )
     if not search.found:
         return ()
     return tuple(_combined(_resolved(search.found), text))
@@ -160,32 +162,52 @@ def scan(text: str, scanner: Engine) -> list[Hit]:
 def validated(
     text: str, hits: Iterable[Hit], checkpoint: Checkpoint
 ) -> Iterator[Match]:
-    """Yield a match for every hit that its rules confirm.
-
-    Of one attack a text needs few examples. One with many times as many candidates
-    is made to keep us busy: the rest counts as found, a step milder.
-    """
+    """Yield a match for every hit that its rules confirm."""
     patterns = load_rules().patterns
-    tries: dict[str, int] = {}
-    covered: dict[str, int] = {}
+    tally = _Tally()
     for index, start, end in hits:
         for rule in patterns[index].rules:
             if rule.checkpoints and checkpoint not in rule.checkpoints:
                 continue
-            if start < covered.get(rule.id, 0):
+            if tally.has_enough(rule, start):
+                if tally.overflows(rule):
+                    yield _flood(rule, start, end)
                 continue
-            if not rule.is_value:
-                tried = tries[rule.id] = tries.get(rule.id, 0) + 1
-                if tried >= _MAX_TRIES:
-                    if tried == _MAX_TRIES and rule.severity == "high":
-                        yield _flood(rule, start, end)
-                    continue
             match = _validated(rule, text, start, end)
             if match is not None:
-                covered[rule.id] = match.end
-                if rule.severity == "low" and not rule.is_value:
-                    covered[rule.id] += _SIGN_SPACING
+                tally.add(match)
                 yield match
+
+
+class _Tally:
+    """What was looked at in one reading, so that no text keeps us busy for long.
+
+    Of one attack a text needs few examples. One with many times as many candidates
+    is made to hide something: the rest counts as found, a step milder.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[str, int] = {}
+        self._covered: dict[str, int] = {}
+
+    def has_enough(self, rule: Rule, start: int) -> bool:
+        """Return whether a candidate need not be looked at; count it if it must."""
+        if start < self._covered.get(rule.id, 0):
+            return True
+        if rule.is_value:
+            return False
+        tried = self._tries[rule.id] = self._tries.get(rule.id, 0) + 1
+        return tried >= _MAX_TRIES
+
+    def overflows(self, rule: Rule) -> bool:
+        """Return whether this is the first candidate too many."""
+        return rule.severity == "high" and self._tries.get(rule.id) == _MAX_TRIES
+
+    def add(self, match: Match) -> None:
+        """Note what a match covers."""
+        rule = match.rule
+        is_sign = rule.severity == "low" and not rule.is_value
+        self._covered[rule.id] = match.end + (_SIGN_SPACING if is_sign else 0)
 
 
 def _flood(rule: Rule, start: int, end: int) -> Match:

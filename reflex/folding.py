@@ -5,6 +5,8 @@ other scripts hide a word from a pattern but not from a reader. Patterns are fol
 as the texts are, so that one way of writing stands for all.
 """
 
+# ruff: noqa: RUF001 - characters that look alike are the subject
+
 from __future__ import annotations
 
 import re

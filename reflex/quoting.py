@@ -34,7 +34,7 @@ _NOUN_AFTER = re.compile(
 # "Don't ignore" orders nothing, nor does a question about what oneself or others do:
 # "is it rude to ignore", "can I ignore"; but "can you ignore" asks for it.
 _NOT_ORDERED = re.compile(
-    r"\b(?:(?:do not|don't|don’t|never|must not|mustn't|should not|shouldn't)(?: ever)?"
+    r"\b(?:(?:do not|don't|never|must not|mustn't|should not|shouldn't)(?: ever)?"
     r"|(?:is|was|be|it's|isn't) (?:it )?[a-z]+ to|(?:can|should|may|could|shall|must|do|did|if|when|what if) (?:i|we|they|he|she|people|users)"
     r"|how (?:do i|do we|can i|to)|why (?:do|does|did)(?: [a-z]+){1,2}|i|he|she|they|people|often|users|tend to|tends to) \Z",
     re.IGNORECASE,
@@ -45,6 +45,9 @@ def is_discussed(text: str, start: int, end: int, *, family: str = "") -> bool:
     """Return whether the words from ``start`` to ``end`` are only talked about.
 
     Args:
+        text: all of it.
+        start: of the words.
+        end: of the words.
         family: of the rule that found them; "do not ignore" orders no override.
     """
     # A match may begin with the quotation mark itself.

@@ -96,15 +96,21 @@ def phone_planned(text: str, start: int, end: int) -> Span | None:
     # Dates are the most frequent of all grouped numbers.
     if end - start <= 10 and text[start + 4] in "-/." and text[start] in "12":
         return None
-    if _BESIDE_SEPARATED.surround(text, start, end):
+    if _is_other_number(text, start, end):
         return None
-    if _OTHER_NUMBER.search(text, max(0, start - 24), start):
-        return None
-    value = text[start:end]
-    groups = tuple(re.findall(r"\d+", value))
-    has_trunk = value[0] in "(0"
-    if not has_trunk and (_AMOUNT.fullmatch(value) or max(map(len, groups)) < 3):
-        return None
-    if _DATE.fullmatch(value) or not 8 <= sum(map(len, groups)) <= 12:
-        return None
+    groups = tuple(re.findall(r"\d+", text[start:end]))
     return (start, end) if is_planned(groups) else None
+
+
+def _is_other_number(text: str, start: int, end: int) -> bool:
+    """Return whether this is a part, an amount, a date, or of no possible length."""
+    if _BESIDE_SEPARATED.surround(text, start, end):
+        return True
+    if _OTHER_NUMBER.search(text, max(0, start - 24), start):
+        return True
+    value = text[start:end]
+    lengths = [len(group) for group in re.findall(r"\d+", value)]
+    # Without the digit one dials first, thousands and pairs are other numbers.
+    if value[0] not in "(0" and (_AMOUNT.fullmatch(value) or max(lengths) < 3):
+        return True
+    return _DATE.fullmatch(value) is not None or not 8 <= sum(lengths) <= 12

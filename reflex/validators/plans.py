@@ -15,10 +15,11 @@ from itertools import product
 
 from phonenumbers import NumberFormat, PhoneMetadata
 
+# Two letters each, by ISO 3166-1.
 _COUNTRIES = (
-    "AE AR AT AU BE BR CH CL CN CO CZ DE DK EG ES FI FR GB GR HK HU ID IE IL IN IR IT"
-    " JP KE KR MX MY NG NL NO NZ PE PH PK PL PT RO RU SA SE SG TH TR UA US VN ZA"
-).split()
+    "AEARATAUBEBRCHCLCNCOCZDEDKEGESFIFRGBGRHKHUIDIEILINIRIT"
+    "JPKEKRMXMYNGNLNONZPEPHPKPLPTRORUSASESGTHTRUAUSVNZA"
+)
 _GROUP = re.compile(r"\(\\d(?:\{(\d+)(?:,(\d+))?\})?\)|\((?:\[[^\]]+\]|\d)+\)")
 
 Plan = tuple[str, re.Pattern[str], tuple[re.Pattern[str], ...]]
@@ -40,7 +41,7 @@ def is_planned(groups: tuple[str, ...]) -> bool:
 def _plans() -> Mapping[tuple[int, ...], list[Plan]]:
     """Return the plans by the lengths of the groups, read at the first candidate."""
     plans: dict[tuple[int, ...], list[Plan]] = defaultdict(list)
-    for country in _COUNTRIES:
+    for country in re.findall("..", _COUNTRIES):
         metadata = PhoneMetadata.metadata_for_region(country)
         if metadata is None:
             continue
