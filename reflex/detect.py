@@ -310,12 +310,12 @@ def _combined(found: Sequence[Match], text: str) -> list[Match]:
 
 
 def _signs(found: Sequence[Match]) -> list[int]:
-    """Return which matches count as signs: of overlapping ones the heaviest."""
+    """Return which matches count as signs: of one within another the heavier."""
     signs: list[int] = []
     for index, match in enumerate(found):
         if match.rule.is_value or match.severity == "high" or match.because:
             continue
-        if signs and match.start < found[signs[-1]].end:
+        if signs and match.end <= found[signs[-1]].end:
             if found[signs[-1]].severity == "low" and match.severity != "low":
                 signs[-1] = index
             continue
