@@ -162,56 +162,40 @@ def scan(text: str, scanner: Engine) -> list[Hit]:
 def validated(
     text: str, hits: Iterable[Hit], checkpoint: Checkpoint
 ) -> Iterator[Match]:
-    """Yield a match for every hit that its rules confirm."""
-    patterns = load_rules().patterns
-    tally = _Tally()
-    for index, start, end in hits:
-        for rule in patterns[index].rules:
-            if rule.checkpoints and checkpoint not in rule.checkpoints:
-                continue
-            if tally.has_enough(rule, start):
-                if tally.overflows(rule):
-                    yield _flood(rule, start, end)
-                continue
-            match = _validated(rule, text, start, end)
-            if match is not None:
-                tally.add(match)
-                yield match
-
-
-class _Tally:
-    """What was looked at in one reading, so that no text keeps us busy for long.
+    """Yield a match for every hit that its rules confirm.
 
     Of one attack a text needs few examples. One with many times as many candidates
     is made to hide something: the rest counts as found, a step milder.
     """
-
-    def __init__(self) -> None:
-        self._tries: dict[str, int] = {}
-        self._covered: dict[str, int] = {}
-
-    def has_enough(self, rule: Rule, start: int) -> bool:
-        """Return whether a candidate need not be looked at; count it if it must."""
-        if start < self._covered.get(rule.id, 0):
-            return True
-        if rule.is_value:
-            return False
-        tried = self._tries[rule.id] = self._tries.get(rule.id, 0) + 1
-        return tried >= _MAX_TRIES
-
-    def overflows(self, rule: Rule) -> bool:
-        """Return whether this is the first candidate too many."""
-        return rule.severity == "high" and self._tries.get(rule.id) == _MAX_TRIES
-
-    def add(self, match: Match) -> None:
-        """Note what a match covers."""
-        rule = match.rule
-        is_sign = rule.severity == "low" and not rule.is_value
-        self._covered[rule.id] = match.end + (_SIGN_SPACING if is_sign else 0)
+    patterns = load_rules().patterns
+    seen: dict[int, int] = {}
+    covered: dict[str, int] = {}
+    for index, start, end in hits:
+        rules = patterns[index].rules
+        number = seen[index] = seen.get(index, 0) + 1
+        if number > _MAX_TRIES and rules and not rules[0].is_value:
+            if number == _MAX_TRIES + 1:
+                yield from _flood(rules, start, end)
+            continue
+        for rule in rules:
+            if start < covered.get(rule.id, 0):
+                continue
+            match = _validated(rule, text, start, end, checkpoint)
+            if match is not None:
+                covered[rule.id] = match.end + _spacing(rule)
+                yield match
 
 
-def _flood(rule: Rule, start: int, end: int) -> Match:
-    return Match(rule=rule, severity="medium", start=start, end=end, because="flood")
+def _spacing(rule: Rule) -> int:
+    return _SIGN_SPACING if rule.severity == "low" and not rule.is_value else 0
+
+
+def _flood(rules: Iterable[Rule], start: int, end: int) -> Iterator[Match]:
+    for rule in rules:
+        if rule.severity == "high":
+            yield Match(
+                rule=rule, severity="medium", start=start, end=end, because="flood"
+            )
 
 
 def _in_code_points(content: bytes, hits: Sequence[Hit]) -> list[Hit]:
@@ -235,7 +219,11 @@ def _is_inside(content: bytes, offset: int) -> bool:
     return offset < len(content) and 0x80 <= content[offset] < 0xC0
 
 
-def _validated(rule: Rule, text: str, start: int, end: int) -> Match | None:
+def _validated(
+    rule: Rule, text: str, start: int, end: int, checkpoint: Checkpoint
+) -> Match | None:
+    if rule.checkpoints and checkpoint not in rule.checkpoints:
+        return None
     span = _confirmed(rule, text, start, end) if rule.is_conditional else (start, end)
     if span is None:
         return None
@@ -310,16 +298,18 @@ def _combined(found: Sequence[Match], text: str) -> list[Match]:
 
 
 def _signs(found: Sequence[Match]) -> list[int]:
-    """Return which matches count as signs: of one within another the heavier."""
+    """Return which matches count as signs; the same words count once, the heaviest."""
     signs: list[int] = []
     for index, match in enumerate(found):
         if match.rule.is_value or match.severity == "high" or match.because:
             continue
-        if signs and match.end <= found[signs[-1]].end:
-            if found[signs[-1]].severity == "low" and match.severity != "low":
-                signs[-1] = index
-            continue
-        signs.append(index)
+        last = found[signs[-1]] if signs else None
+        if last is None or match.start >= last.end:
+            signs.append(index)
+        elif match.severity != last.severity:
+            signs[-1] = index if last.severity == "low" else signs[-1]
+        elif match.end > last.end and match.start > last.start:
+            signs.append(index)
     return signs
 
 

@@ -43,13 +43,15 @@ _BESIDE_IPV4 = neighbours(before=r"[\w.+-]", after=r"[\w-]|\.\d")
 
 def ipv4(text: str, start: int, end: int) -> Span | None:
     """Keep an address that can belong to somebody, and no version number."""
+    # Four small numbers count chapters or releases, if nothing says otherwise.
+    is_small = end - start <= 11 and all(
+        int(octet) < 32 for octet in text[start:end].split(".")
+    )
+    if is_small and not _ADDRESS_WORD.search(text, max(0, start - 24), start):
+        return None
     if _BESIDE_IPV4.surround(text, start, end):
         return None
-    if _VERSION_WORD.search(text[max(0, start - 14) : start]):
-        return None
-    # Four small numbers count chapters or releases, if nothing says otherwise.
-    is_small = all(int(octet) < 32 for octet in text[start:end].split("."))
-    if is_small and not _ADDRESS_WORD.search(text[max(0, start - 24) : start]):
+    if _VERSION_WORD.search(text, max(0, start - 14), start):
         return None
     return (start, end) if _is_personal_address(text[start:end]) else None
 

@@ -43,14 +43,12 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 _FRACTION = neighbours(before=r"\d[.,]")
-_CHAIN = neighbours(before=r"\b\d[ .-]")
 _NO_DIGIT = re.compile(r"\D")
 
 
 def card(text: str, start: int, end: int) -> Span | None:
     """Keep the longest run of groups that is a card number by issuer and Luhn."""
-    # Single digits are a card only from where they begin, not from each on.
-    if start > 1 and text[start + 1] in " .-" and _CHAIN.surround(text, start, end):
+    if _is_inside_chain(text, start):
         return None
     digits = _NO_DIGIT.sub("", text[start:end])
     lengths = _CARD_LENGTHS.get(digits[:4])
@@ -64,6 +62,16 @@ def card(text: str, start: int, end: int) -> Span | None:
             return first, start + group.end()
         length -= len(group.group())
     return None
+
+
+def _is_inside_chain(text: str, start: int) -> bool:
+    """Return whether this is one of single digits in a row, and not the first.
+
+    They are a card only from where they begin, not from each on.
+    """
+    if start < 2 or text[start + 1].isdigit() or text[start - 1] not in " .-":
+        return False
+    return text[start - 2].isdigit() and not text[max(0, start - 3)].isalnum()
 
 
 def _passes_luhn(digits: str) -> bool:

@@ -93,12 +93,19 @@ def assigned_secret(text: str, start: int, end: int) -> Span | None:
 
 
 def _looks_secret(value: str) -> bool:
-    if len(value) < 6 or _REFERENCE.match(value) or set("([") & set(value):
+    if len(value) < 6 or _REFERENCE.match(value) or "(" in value or "[" in value:
         return False
-    kinds = (str.isdigit, str.isalpha, lambda c: not c.isalnum())
-    return sum(any(map(kind, value)) for kind in kinds) >= 2 and any(
-        c.isdigit() or c in "!#$%*@^?" for c in value
-    )
+    # Two kinds of characters, and not only words and the signs of sentences.
+    return bool(_STRONG.search(value) and len({_kind(c) for c in value[:64]}) >= 2)
+
+
+def _kind(character: str) -> str:
+    if character.isdigit():
+        return "digit"
+    return "letter" if character.isalpha() else "sign"
+
+
+_STRONG = re.compile(r"[\d!#$%*@^?]")
 
 
 def after_cue(text: str, start: int, end: int) -> Span | None:
