@@ -39,7 +39,8 @@ _CARD_LENGTHS: Mapping[str, frozenset[int]] = {
         low * 10 ** (4 - len(str(low))), (high + 1) * 10 ** (4 - len(str(high)))
     )
 }
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+# Each digit twice, the digits of that added up.
+_DOUBLED = str.maketrans("0123456789", "0246813579")
 
 
 _FRACTION = neighbours(before=r"\d[.,]")
@@ -52,14 +53,15 @@ def card(text: str, start: int, end: int) -> Span | None:
         return None
     digits = _NO_DIGIT.sub("", text[start:end])
     lengths = _CARD_LENGTHS.get(digits[:4])
-    if lengths is None or _FRACTION.surround(text, start, end):
+    if lengths is None:
         return None
     groups = list(re.finditer(r"\d+", text[start:end]))
     first = start + groups[0].start()
     length = len(digits)
     for group in reversed(groups):
         if length in lengths and _passes_luhn(digits[:length]):
-            return first, start + group.end()
+            span = first, start + group.end()
+            return None if _FRACTION.surround(text, start, end) else span
         length -= len(group.group())
     return None
 
@@ -76,9 +78,8 @@ def _is_inside_chain(text: str, start: int) -> bool:
 
 def _passes_luhn(digits: str) -> bool:
     """Source: ISO/IEC 7812-1, annex B."""
-    values = [int(digit) for digit in reversed(digits)]
-    odd, even = values[::2], values[1::2]
-    return (sum(odd) + sum(_DOUBLED[digit] for digit in even)) % 10 == 0
+    even = digits[-2::-2].translate(_DOUBLED)
+    return (sum(map(int, digits[-1::-2])) + sum(map(int, even))) % 10 == 0
 
 
 # Characters of an IBAN by country. Source: SWIFT IBAN registry.
