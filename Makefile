@@ -21,7 +21,7 @@ define install
 	@touch $@
 endef
 
-.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-arms bench-planner bench-reflex eval-planner lock
+.PHONY: help setup setup-dev run demo test test-postgres test-live lint cov chaos chaos-recovery bench bench-arms bench-planner bench-reflex eval-planner eval-reflex lock
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -89,6 +89,9 @@ bench-reflex: setup-dev ## print what /reflex/process costs, beside its target
 eval-planner: setup-dev ## score the recipes, or the configured model, on the goals in tests/evaluation
 	$(BIN)/python -m tests.evaluation.planner $(ARGS)
 	$(BIN)/python -m tests.planner.hit_rate
+
+eval-reflex: setup-dev ## score the reflex on held-out and own rows; fail below the committed floors
+	$(BIN)/python -m tests.evaluation.reflex $(ARGS)
 
 lock: setup-dev ## write the lock files anew (hashes, no URLs)
 	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,28 +54,51 @@ def action_for(
     return actions["injection"][severity]
 
 
-def combine(
-    attacks: Sequence[tuple[int, str]], *, policy: Policy | None = None
-) -> frozenset[int]:
-    """Return which attacks of medium severity count as high because of the others.
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """One sign of an attack, for ``combine``: where it starts, and what it weighs."""
+
+    start: int
+    family: str
+    severity: str
+
+
+def combine(signs: Sequence[Sign], *, policy: Policy | None = None) -> frozenset[int]:
+    """Return which signs count as high because of the others, by position.
+
+    Each family counts once, by its heaviest sign, so that repeating one word does
+    not add up.
 
     Args:
-        attacks: where each starts and of which family it is, by position.
+        signs: by where they start.
         policy: another one than the committed.
-
-    Returns:
-        positions in ``attacks``.
     """
     rule = (policy or load_policy()).combination
     raised: set[int] = set()
+    present: dict[str, Counter[int]] = {}
     first = 0
-    for last, (start, _) in enumerate(attacks):
-        while start - attacks[first][0] > rule.within:
+    for last, sign in enumerate(signs):
+        while sign.start - signs[first].start > rule.within:
+            _forget(present, signs[first], rule.weights)
             first += 1
-        window = range(first, last + 1)
-        if len({attacks[i][1] for i in window}) >= rule.families:
-            raised.update(window)
+        weights = present.setdefault(sign.family, Counter())
+        weights[rule.weights[sign.severity]] += 1
+        score = sum(max(weights) for weights in present.values())
+        if len(present) >= rule.families and score >= rule.score:
+            begin = first if last - 1 not in raised else last
+            raised.update(range(begin, last + 1))
     return frozenset(raised)
+
+
+def _forget(
+    present: dict[str, Counter[int]], sign: Sign, weights: Mapping[str, int]
+) -> None:
+    counts = present[sign.family]
+    counts[weights[sign.severity]] -= 1
+    if not counts[weights[sign.severity]]:
+        del counts[weights[sign.severity]]
+    if not counts:
+        del present[sign.family]
 
 
 def strictest(actions: Iterable[Action]) -> Action:
@@ -84,15 +108,19 @@ def strictest(actions: Iterable[Action]) -> Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """When several attacks of medium severity count as high.
+    """When several signs of an attack count as high together.
 
     Attributes:
-        families: of how many families they must be.
+        families: of how many families they must be, at least.
         within: in how many code points, from the first's start to the last's.
+        score: what they must weigh together, each family once.
+        weights: of a sign, by its severity.
     """
 
     families: int
     within: int
+    score: int
+    weights: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,15 @@
-"""Find values and attacks in one text; all engines, raw and normalised."""
+"""Find values and attacks in one text: as it is, as it reads, and what it encodes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from reflex.decide import Checkpoint, combine
+from reflex.decide import Checkpoint, Sign, combine
+from reflex.decoding import readings
 from reflex.engine import Engine, Hit, engine
-from reflex.normalize import normalize
+from reflex.learned import learned_findings
+from reflex.normalize import NormalizedText, normalize
 from reflex.quoting import is_discussed
 from reflex.rules import END, Rule, load_rules
 from reflex.validators import VALIDATORS, Span
@@ -16,6 +18,12 @@ from reflex.validators import VALIDATORS, Span
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
 # How far a rule may look around a match, in code points.
 _CONTEXT = 160
+# Into how many encodings, one within the other, a text is followed.
+_DEPTH = 3
+# A weak sign repeated nearer than this says nothing new.
+_SIGN_SPACING = 300
+# How many candidates of one attack are looked at in a text.
+_MAX_TRIES = 300
 _MILDER = {"high": "medium", "medium": "low", "low": "low"}
 # Of overlapping values the first of these names the whole stretch.
 _PRECEDENCE = ("SECRET", "CARD", "IBAN", "SSN", "EMAIL", "IP", "PHONE", "LITERAL")
@@ -23,12 +31,22 @@ _PRECEDENCE = ("SECRET", "CARD", "IBAN", "SSN", "EMAIL", "IP", "PHONE", "LITERAL
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """One thing found; the span is in code points of the text as it was given."""
+    """One thing found; the span is in code points of the text as it was given.
+
+    Attributes:
+        severity: that of the rule, unless ``because`` says why it is another.
+        reading: how the text had to be read: empty as it is, ``normalized``,
+            ``decoded``, ``leetspeak``, ``spaced`` or ``rot13``.
+        because: ``talk`` if it is only talked about, ``together`` if other signs
+            beside it made it count as high, ``flood`` if there were too many like it.
+    """
 
     rule: Rule
     severity: str
     start: int
     end: int
+    reading: str = ""
+    because: str = ""
 
 
 def detect(
@@ -37,7 +55,8 @@ def detect(
     """Return what the rules of this checkpoint find, by position.
 
     Values do not overlap each other: overlapping ones become one that covers them
-    all. Attacks of one family do not overlap each other either.
+    all. Attacks of one family do not overlap each other either. A rule of low
+    severity is a sign only; it is returned when others beside it make it count.
 
     Args:
         text: any text.
@@ -47,31 +66,136 @@ def detect(
     Raises:
         ScreeningUnavailableError: the engine cannot run.
     """
-    scanner = by or engine()
-    found = list(matches_in(text, scanner, checkpoint))
-    normalized = normalize(text)
-    if normalized is not None:
-        for match in matches_in(normalized.text, scanner, checkpoint):
-            start, end = normalized.original_span(match.start, match.end)
-            found.append(replace(match, start=start, end=end))
-    return tuple(_combined(_resolved(found), text)) if found else ()
+    search = _Search(by or engine(), checkpoint)
+    search.run(text)
+    for rule, finding in learned_findings(text, checkpoint):
+        start, end = finding.start, finding.end
+        search.found.append(
+            Match(rule=rule, severity=finding.severity, start=start, end=end)
+        )
+    if not search.found:
+        return ()
+    return tuple(_combined(_resolved(search.found), text))
+
+
+class _Search:
+    """One text, scanned as often as it has readings."""
+
+    def __init__(self, scanner: Engine, checkpoint: Checkpoint) -> None:
+        self._scanner = scanner
+        self._checkpoint = checkpoint
+        self.found: list[Match] = []
+
+    def run(self, text: str) -> None:
+        gates = self._scan(text, ())
+        normalized = normalize(text)
+        ways: tuple[NormalizedText, ...] = ()
+        if normalized is not None:
+            ways = (normalized,)
+            gates |= self._scan(normalized.text, ways, "normalized")
+            text = normalized.text
+        if gates:
+            self._read(text, gates, ways)
+
+    def _read(
+        self, text: str, gates: Iterable[str], ways: tuple[NormalizedText, ...]
+    ) -> None:
+        """Scan what the gates announce, and once more what that announces."""
+        for reading in readings(text, frozenset(gates)):
+            inner = (*ways, reading.text)
+            more = self._scan(
+                reading.text.text, inner, reading.name, has_values=reading.has_values
+            )
+            if more and reading.name == "decoded" and len(ways) < _DEPTH:
+                self._read(reading.text.text, more, inner)
+
+    def _scan(
+        self,
+        text: str,
+        ways: Sequence[NormalizedText],
+        name: str = "",
+        *,
+        has_values: bool = True,
+    ) -> set[str]:
+        """Collect the matches in one reading; return the gates that were seen."""
+        hits = scan(text, self._scanner)
+        if not hits:
+            return set()
+        patterns = load_rules().patterns
+        for match in validated(text, hits, self._checkpoint):
+            if has_values or not match.rule.is_value:
+                self.found.append(_placed(match, ways, name))
+        return {patterns[hit[0]].gate for hit in hits} - {""}
+
+
+def _placed(match: Match, ways: Sequence[NormalizedText], name: str) -> Match:
+    """Return the match of a reading as one of the original."""
+    if not name:
+        return match
+    start, end = match.start, match.end
+    for way in reversed(ways):
+        start, end = way.original_span(start, end)
+    return Match(
+        rule=match.rule,
+        severity=match.severity,
+        start=start,
+        end=end,
+        reading=name,
+        because=match.because,
+    )
 
 
 def matches_in(text: str, scanner: Engine, checkpoint: Checkpoint) -> Iterator[Match]:
     """Yield every validated match in the text as it is, overlapping ones too."""
+    return validated(text, scan(text, scanner), checkpoint)
+
+
+def scan(text: str, scanner: Engine) -> list[Hit]:
+    """Return what the engine finds, in code points."""
     content = text.encode("utf-8", "surrogatepass")
     hits = scanner.scan(content)
-    if not hits:
-        return
-    if len(content) != len(text):
-        hits = _in_code_points(content, hits)
+    if hits and len(content) != len(text):
+        return _in_code_points(content, hits)
+    return hits
+
+
+def validated(
+    text: str, hits: Iterable[Hit], checkpoint: Checkpoint
+) -> Iterator[Match]:
+    """Yield a match for every hit that its rules confirm.
+
+    Of one attack a text needs few examples. One with many times as many candidates
+    is made to hide something: the rest counts as found, a step milder.
+    """
     patterns = load_rules().patterns
+    seen: dict[int, int] = {}
+    covered: dict[str, int] = {}
     for index, start, end in hits:
-        for rule in patterns[index].rules:
-            if not rule.checkpoints or checkpoint in rule.checkpoints:
-                match = _validated(rule, text, start, end)
-                if match is not None:
-                    yield match
+        rules = patterns[index].rules
+        number = seen[index] = seen.get(index, 0) + 1
+        if number > _MAX_TRIES and rules and not rules[0].is_value:
+            if number == _MAX_TRIES + 1:
+                yield from _flood(rules, start, end)
+            continue
+        for rule in rules:
+            if start < covered.get(rule.id, 0):
+                continue
+            match = _validated(rule, text, start, end, checkpoint)
+            if match is not None:
+                covered[rule.id] = match.end + _spacing(rule)
+                yield match
+
+
+def _spacing(rule: Rule) -> int:
+    return _SIGN_SPACING if rule.severity == "low" and not rule.is_value else 0
+
+
+def _flood(rules: Iterable[Rule], start: int, end: int) -> Iterator[Match]:
+    for rule in rules:
+        if rule.severity == "high":
+            yield Match(
+                rule=rule, severity="medium", start=start, end=end, because="flood"
+            )
 
 
 def _in_code_points(content: bytes, hits: Sequence[Hit]) -> list[Hit]:
@@ -95,16 +219,26 @@ def _is_inside(content: bytes, offset: int) -> bool:
     return offset < len(content) and 0x80 <= content[offset] < 0xC0
 
 
-def _validated(rule: Rule, text: str, start: int, end: int) -> Match | None:
+def _validated(
+    rule: Rule, text: str, start: int, end: int, checkpoint: Checkpoint
+) -> Match | None:
+    if rule.checkpoints and checkpoint not in rule.checkpoints:
+        return None
     span = _confirmed(rule, text, start, end) if rule.is_conditional else (start, end)
     if span is None:
         return None
     start, end = span
-    severity = rule.severity
     # Talk about an attack is not one; it stays noted, a step milder.
-    if not rule.is_value and is_discussed(text, start, end):
-        severity = _MILDER[severity]
-    return Match(rule=rule, severity=severity, start=start, end=end)
+    is_attack = not rule.is_value and rule.severity != "low"
+    if is_attack and is_discussed(text, start, end, family=rule.family):
+        return Match(
+            rule=rule,
+            severity=_MILDER[rule.severity],
+            start=start,
+            end=end,
+            because="talk",
+        )
+    return Match(rule=rule, severity=rule.severity, start=start, end=end)
 
 
 def _confirmed(rule: Rule, text: str, start: int, end: int) -> Span | None:
@@ -140,20 +274,43 @@ def _resolved(found: Iterable[Match]) -> list[Match]:
 
 
 def _combined(found: Sequence[Match], text: str) -> list[Match]:
-    """Raise attacks that the policy takes more seriously together."""
-    medium = [
-        index
-        for index, match in enumerate(found)
-        if match.severity == "medium" and not match.rule.is_value
-    ]
+    """Raise signs that the policy takes more seriously together; drop lone weak ones."""
     raised: set[int] = set()
-    for indexes in _by_piece(medium, found, text):
-        attacks = [(found[index].start, found[index].rule.family) for index in indexes]
-        raised.update(indexes[position] for position in combine(attacks))
+    for indexes in _by_piece(_signs(found), found, text):
+        piece = [
+            Sign(
+                start=found[index].start,
+                family=found[index].rule.family,
+                severity=found[index].severity,
+            )
+            for index in indexes
+        ]
+        raised.update(indexes[position] for position in combine(piece))
     return [
-        replace(match, severity="high") if index in raised else match
+        (
+            replace(match, severity="high", because="together")
+            if index in raised
+            else match
+        )
         for index, match in enumerate(found)
+        if index in raised or match.rule.is_value or match.rule.severity != "low"
     ]
+
+
+def _signs(found: Sequence[Match]) -> list[int]:
+    """Return which matches count as signs; the same words count once, the heaviest."""
+    signs: list[int] = []
+    for index, match in enumerate(found):
+        if match.rule.is_value or match.severity == "high" or match.because:
+            continue
+        last = found[signs[-1]] if signs else None
+        if last is None or match.start >= last.end:
+            signs.append(index)
+        elif match.severity != last.severity:
+            signs[-1] = index if last.severity == "low" else signs[-1]
+        elif match.end > last.end and match.start > last.start:
+            signs.append(index)
+    return signs
 
 
 def _by_piece(

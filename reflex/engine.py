@@ -6,6 +6,7 @@ from every place where one starts, overlapping ones too.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 import threading
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from django.conf import settings
 
 from octollm.errors import ScreeningUnavailableError
+from reflex import compiled
 from reflex.rules import Pattern, load_rules
 
 # (position of the pattern in the table, start, end), offsets in bytes.
@@ -46,8 +48,9 @@ class HyperscanEngine:
         # the time of one, and a second scan costs about a microsecond.
         kinds: tuple[list[int], list[int]] = ([], [])
         for index, pattern in enumerate(patterns):
-            kinds[pattern.rules[0].is_value].append(index)
-        self._databases = [self._compiled(patterns, kind) for kind in kinds if kind]
+            is_value = bool(pattern.rules) and pattern.rules[0].is_value
+            kinds[is_value].append(index)
+        self._databases = [self._database(patterns, kind) for kind in kinds if kind]
 
     def scan(self, content: bytes) -> list[Hit]:
         """Return the longest match per pattern and start."""
@@ -66,20 +69,47 @@ class HyperscanEngine:
         longest = {(pattern, start): end for pattern, start, end in sorted(hits)}
         return [(pattern, start, end) for (pattern, start), end in longest.items()]
 
-    def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
+    def _database(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> Any:
+        name = self._name(patterns, indexes)
+        content = compiled.kept(name, lambda: self._compiled(patterns, indexes))
+        try:
+            return self._library.loadb(content, self._library.HS_MODE_BLOCK)
+        except self._library.error:
+            # Made by another release or for another processor.
+            compiled.discard(name)
+            content = compiled.kept(name, lambda: self._compiled(patterns, indexes))
+            return self._library.loadb(content, self._library.HS_MODE_BLOCK)
+
+    def _name(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> str:
+        """Return what names a database: all that it is made of."""
+        digest = hashlib.sha256(self._library.__version__.encode())
+        for index in indexes:
+            flags = self._flags(patterns[index])
+            digest.update(f"\x00{index}\x00{flags}\x00{patterns[index].text}".encode())
+        return digest.hexdigest()[:32]
+
+    def _compiled(self, patterns: Sequence[Pattern], indexes: Sequence[int]) -> bytes:
         chosen = [patterns[index] for index in indexes]
-        flag = self._library.HS_FLAG_SOM_LEFTMOST
-        caseless = flag | self._library.HS_FLAG_CASELESS
         database = self._library.Database()
         database.compile(
             expressions=[pattern.text.encode() for pattern in chosen],
             ids=list(indexes),
             elements=len(chosen),
-            flags=[
-                flag if pattern.is_case_sensitive else caseless for pattern in chosen
-            ],
+            flags=[self._flags(pattern) for pattern in chosen],
         )
-        return database
+        content: bytes = self._library.dumpb(database)
+        return content
+
+    def _flags(self, pattern: Pattern) -> int:
+        # Of a gate one end is enough, wherever it starts.
+        flags: int = (
+            self._library.HS_FLAG_SINGLEMATCH
+            if pattern.gate
+            else self._library.HS_FLAG_SOM_LEFTMOST
+        )
+        if not pattern.is_case_sensitive:
+            flags |= self._library.HS_FLAG_CASELESS
+        return flags
 
     def _with_scratches(self) -> list[tuple[Any, Any]]:
         # A scratch may serve one scan at a time, so each thread has its own.
@@ -102,18 +132,20 @@ class LoopEngine:
         """Compile all patterns with the library of that name."""
         self.name = name
         compiled = _compile_re2 if name == "re2" else _compile_re
-        self._searches: list[Callable[..., Any]] = [
-            compiled(pattern).search for pattern in patterns
+        self._searches: list[tuple[Callable[..., Any], bool]] = [
+            (compiled(pattern).search, bool(pattern.gate)) for pattern in patterns
         ]
 
     def scan(self, content: bytes) -> list[Hit]:
         """Return the matches, pattern by pattern."""
         hits: list[Hit] = []
-        for index, search in enumerate(self._searches):
+        for index, (search, is_gate) in enumerate(self._searches):
             position = 0
             while match := search(content, position):
                 start, end = match.span()
                 hits.append((index, start, end))
+                if is_gate:
+                    break
                 position = start + 1
         return hits
 

@@ -1,8 +1,9 @@
 """Text as it reads, in place of text as it is written, with a way back.
 
-Full-width digits, ligatures, zero-width and bidirectional control characters hide
-a value or an order from a pattern but not from a reader or a model. Spans found
-in the normalised text are mapped to code points of the original.
+Full-width digits, ligatures, accents, look-alike letters, zero-width and
+bidirectional control characters hide a value or an order from a pattern but not
+from a reader or a model. Spans found in the normalised text are mapped to code
+points of the original.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from reflex.folding import fold
 
 # Characters that show nothing: soft hyphen, zero-width, bidirectional controls,
 # invisible operators, variation selectors, the tags that copy no character.
@@ -23,6 +26,10 @@ _INVISIBLE_CHARACTER = re.compile(f"[{_INVISIBLE}]")
 # "Tags" are an invisible copy of ASCII that models can read.
 _TAG_OFFSET = 0xE0000
 _TAG = re.compile("[\U000e0020-\U000e007e]")
+# A letter under marks that make no other letter of it.
+_DECORATED = re.compile(
+    "[A-Za-z0-9][\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u20d0-\u20ff]"
+)
 # Where anything can change: characters beyond ASCII, with what they combine with.
 _RUN = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
 
@@ -59,18 +66,36 @@ def normalize(text: str) -> NormalizedText | None:
     """Return the normalised text, or nothing when normalising changes nothing."""
     if text.isascii():
         return None
-    builder = _Builder(text)
-    for run in _RUN.finditer(text):
-        if not _is_plain(run.group()):
-            for start, end in _clusters(run.group(), run.start()):
-                builder.change(start, end, _changed(text[start:end]))
-    return builder.build()
+    folded = fold(text)
+    builder = Builder(folded)
+    if not _is_plain(folded):
+        for run in _RUN.finditer(folded):
+            if not _is_plain(run.group()):
+                for start, end in _clusters(run.group(), run.start()):
+                    builder.change(start, end, _changed(folded[start:end]))
+    built = builder.build()
+    if built is not None:
+        return replace(built, text=fold(built.text))
+    return None if folded == text else same_places(folded)
 
 
-class _Builder:
-    """Collects blocks from left to right."""
+def same_places(text: str) -> NormalizedText:
+    """Return a text whose every character stands where its original does."""
+    length = len(text)
+    return NormalizedText(
+        text=text,
+        starts=[0],
+        original_starts=[0],
+        original_ends=[length],
+        is_copy=[True],
+    )
+
+
+class Builder:
+    """Collects the blocks of a changed text from left to right."""
 
     def __init__(self, original: str) -> None:
+        """Start with all of the original to come."""
         self._original = original
         self._parts: list[str] = []
         self._length = 0
@@ -78,12 +103,14 @@ class _Builder:
         self._blocks: list[tuple[int, int, int, bool]] = []
 
     def change(self, start: int, end: int, text: str) -> None:
+        """Put ``text`` in place of a stretch after all that were changed before."""
         if text == self._original[start:end]:
             return
         self._copy_to(start)
         self._append(start, end, text, is_copy=False)
 
     def build(self) -> NormalizedText | None:
+        """Return the changed text; nothing when nothing was changed."""
         if not self._blocks:
             return None
         self._copy_to(len(self._original))
@@ -113,6 +140,7 @@ def _is_plain(run: str) -> bool:
         unicodedata.is_normalized("NFKC", run)
         and _INVISIBLE_CHARACTER.search(run) is None
         and _TAG.search(run) is None
+        and _DECORATED.search(run) is None
     )
 
 
@@ -132,4 +160,8 @@ def _clusters(run: str, offset: int) -> list[tuple[int, int]]:
 def _changed(cluster: str) -> str:
     visible = _INVISIBLE_CHARACTER.sub("", cluster)
     untagged = _TAG.sub(lambda m: chr(ord(m.group()) - _TAG_OFFSET), visible)
-    return unicodedata.normalize("NFKC", untagged)
+    plain = unicodedata.normalize("NFKC", untagged)
+    # Marks upon a letter that has no such form of its own are decoration.
+    if len(plain) > 1 and plain[0].isascii() and unicodedata.combining(plain[1]):
+        return plain[0]
+    return plain

@@ -31,9 +31,30 @@ _NOUN_AFTER = re.compile(
     re.IGNORECASE,
 )
 
+# "Don't ignore" orders nothing, nor does a question about what oneself or others do:
+# "is it rude to ignore", "can I ignore"; but "can you ignore" asks for it.
+_NOT_ORDERED = re.compile(
+    r"\b(?:(?:do not|don't|never|must not|mustn't|should not|shouldn't)(?: ever)?"
+    r"|(?:is|was|be|it's|isn't) (?:it )?[a-z]+ to|(?:can|should|may|could|shall|must|do|did|if|when|what if) (?:i|we|they|he|she|people|users)"
+    r"|how (?:do i|do we|can i|to)|why (?:do|does|did)(?: [a-z]+){1,2}|i|he|she|they|people|often|users|tend to|tends to) \Z",
+    re.IGNORECASE,
+)
 
-def is_discussed(text: str, start: int, end: int) -> bool:
-    """Return whether the words from ``start`` to ``end`` are only talked about."""
+
+def is_discussed(text: str, start: int, end: int, *, family: str = "") -> bool:
+    """Return whether the words from ``start`` to ``end`` are only talked about.
+
+    Args:
+        text: all of it.
+        start: of the words.
+        end: of the words.
+        family: of the rule that found them; "do not ignore" orders no override.
+    """
+    # A match may begin with the quotation mark itself.
+    while start < end and not text[start].isalnum():
+        start += 1
+    if family == "override" and _NOT_ORDERED.search(text, max(0, start - 40), start):
+        return True
     after = text[end : end + _NEAR]
     if _NOUN_AFTER.match(after):
         return True
@@ -41,6 +62,9 @@ def is_discussed(text: str, start: int, end: int) -> bool:
     openings = list(_OPENS.finditer(before))
     closing = _CLOSES.search(after)
     if not openings or closing is None:
+        return False
+    # A quotation that ended before is one of other words.
+    if _CLOSES.search(before, openings[-1].end()):
         return False
     return bool(
         _BEFORE.search(before[: openings[-1].start()])

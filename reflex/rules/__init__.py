@@ -14,11 +14,12 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from octollm.errors import ScreeningUnavailableError
+from reflex.folding import fold
 
 # Between two texts of a document; and between a key and its own value, so that
 # {"password": "…"} reads like "password: …".
@@ -28,7 +29,15 @@ ASSIGN = "\x1f"
 # Written into examples where they would look like a secret to a scanner of
 # repositories, or like a control character to a person; replaced when loaded.
 _MARKS = {"¦": "", "␟": ASSIGN}
-_FILES = ("pii.toml", "secrets.toml", "injection.toml")
+_FILES = (
+    "pii.toml",
+    "secrets.toml",
+    "injection.toml",
+    "jailbreaks.toml",
+    "languages.toml",
+    "signals.toml",
+)
+_GATES = "gates.toml"
 SEVERITIES = ("low", "medium", "high")
 
 
@@ -66,12 +75,12 @@ class Rule:
     matches: tuple[str, ...]
     misses: tuple[str, ...]
 
-    @property
+    @cached_property
     def is_value(self) -> bool:
         """Whether a match is a value to conceal rather than an attack."""
         return bool(self.type)
 
-    @property
+    @cached_property
     def is_conditional(self) -> bool:
         """Whether a match of the pattern alone says nothing yet."""
         return bool(self.validator or self.preceded_by or self.followed_by)
@@ -83,11 +92,24 @@ class Pattern:
 
     Attributes:
         rules: those that ask for it, in the order of the table.
+        gate: name of what it announces, instead of rules; that it occurs is all
+            that counts.
     """
 
     text: str
     is_case_sensitive: bool
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule, ...] = ()
+    gate: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What announces a text within a text; see ``reflex.decoding``."""
+
+    id: str
+    pattern: str
+    matches: tuple[str, ...]
+    misses: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +117,7 @@ class RuleTable:
     """All rules, in the order of the files, and a version that names their content."""
 
     rules: tuple[Rule, ...]
+    gates: tuple[Gate, ...]
     patterns: tuple[Pattern, ...]
     version: str
 
@@ -113,27 +136,50 @@ def load_rules() -> RuleTable:
             content = (Path(__file__).parent / name).read_bytes()
             digest.update(content)
             rules.extend(_parse(content.decode()))
+        content = (Path(__file__).parent / _GATES).read_bytes()
+        digest.update(content)
+        gates = _gates(content.decode())
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ScreeningUnavailableError(f"The rule table is broken: {error}") from error
     return RuleTable(
-        rules=tuple(rules), patterns=_patterns(rules), version=digest.hexdigest()[:12]
+        rules=tuple(rules),
+        gates=gates,
+        patterns=_patterns(rules, gates),
+        version=digest.hexdigest()[:12],
     )
 
 
-def _patterns(rules: Sequence[Rule]) -> tuple[Pattern, ...]:
+def _gates(content: str) -> tuple[Gate, ...]:
+    return tuple(
+        Gate(
+            id=fields["id"],
+            pattern=fields["pattern"],
+            matches=tuple(fields["matches"]),
+            misses=tuple(fields["misses"]),
+        )
+        for fields in tomllib.loads(content)["gate"]
+    )
+
+
+def _patterns(rules: Sequence[Rule], gates: Sequence[Gate]) -> tuple[Pattern, ...]:
     shared: dict[tuple[str, bool], list[Rule]] = {}
     for rule in rules:
         shared.setdefault((rule.pattern, rule.is_case_sensitive), []).append(rule)
-    return tuple(
+    asked = [
         Pattern(text=text, is_case_sensitive=is_case_sensitive, rules=tuple(askers))
         for (text, is_case_sensitive), askers in shared.items()
-    )
+    ]
+    announcing = [
+        Pattern(text=gate.pattern, is_case_sensitive=False, gate=gate.id)
+        for gate in gates
+    ]
+    return (*asked, *announcing)
 
 
 def _parse(content: str) -> list[Rule]:
     table = tomllib.loads(content)
     macros = {name: _joined(text) for name, text in table.get("macros", {}).items()}
-    return [_rule(fields, macros) for fields in table["rule"]]
+    return [_rule(fields, macros) for fields in table.get("rule", ())]
 
 
 def _rule(fields: dict[str, Any], macros: Mapping[str, str]) -> Rule:
@@ -177,7 +223,8 @@ def _expanded(pattern: str, macros: Mapping[str, str]) -> str:
     # Macros may use those above them, so the last ones are replaced first.
     for name, text in reversed(list(macros.items())):
         pattern = pattern.replace("{{" + name + "}}", f"(?:{text})")
-    return pattern
+    # Patterns are written as people write and look for what a folded text holds.
+    return fold(pattern)
 
 
 def _unmarked(text: str) -> str:

@@ -7,6 +7,7 @@ from reflex.decide import (
     Checkpoint,
     Combination,
     Policy,
+    Sign,
     action_for,
     combine,
     load_policy,
@@ -20,7 +21,9 @@ LOOSE = Policy(
             "injection": {"high": Action.FLAG},
         }
     },
-    combination=Combination(families=3, within=10),
+    combination=Combination(
+        families=3, within=10, score=3, weights={"low": 1, "medium": 2}
+    ),
 )
 
 
@@ -63,18 +66,32 @@ def test_strictest_action_wins():
 
 
 @pytest.mark.parametrize(
-    ("attacks", "raised"),
+    ("signs", "raised"),
     [
-        ([], set()),
-        ([(0, "a")], set()),
-        ([(0, "a"), (5, "a")], set()),
-        ([(0, "a"), (5, "b")], {0, 1}),
-        ([(0, "a"), (9000, "b")], set()),
-        ([(0, "a"), (9000, "b"), (9001, "a")], {1, 2}),
+        ("", set()),
+        ("0 a medium", set()),
+        ("0 a medium, 5 a medium", set()),
+        ("0 a medium, 5 b medium", {0, 1}),
+        ("0 a medium, 5 b low", {0, 1}),
+        ("0 a low, 5 b low, 9 c low", set()),
+        ("0 a low, 5 b low, 9 c low, 12 d low", {0, 1, 2, 3}),
+        ("0 a low, 1 a low, 2 a low, 3 b low, 4 b low", set()),
+        ("0 a medium, 9000 b medium", set()),
+        ("0 a medium, 9000 b medium, 9001 a medium", {1, 2}),
     ],
 )
-def test_attacks_of_two_families_close_together_are_raised(attacks, raised):
-    assert combine(attacks) == raised
+def test_signs_that_weigh_enough_together_are_raised(signs, raised):
+    fields = [sign.split() for sign in signs.split(", ") if sign]
+
+    assert (
+        combine(
+            [
+                Sign(start=int(start), family=family, severity=severity)
+                for start, family, severity in fields
+            ]
+        )
+        == raised
+    )
 
 
 def test_policy_covers_every_checkpoint_and_severity():

@@ -14,6 +14,7 @@ from reflex import engine as engine_module
 from reflex.decide import Checkpoint
 from reflex.detect import detect, matches_in
 from reflex.engine import NAMES, build_engine, engine
+from reflex.normalize import normalize
 from reflex.rules import ASSIGN, END, Rule, load_rules
 from reflex.validators import VALIDATORS
 from tests.reflex.samples import SAMPLES
@@ -31,7 +32,14 @@ AWKWARD = [
 
 
 def found_by(name: str, text: str) -> set[str]:
-    return {m.rule.id for m in matches_in(text, ENGINES[name], Checkpoint.REQUEST)}
+    """Return the rules that find something in the text as it is or as it reads."""
+    normalized = normalize(text)
+    texts = (text, normalized.text) if normalized else (text,)
+    return {
+        match.rule.id
+        for reading in texts
+        for match in matches_in(reading, ENGINES[name], Checkpoint.REQUEST)
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reflex.folding import fold
 from reflex.normalize import normalize
 
 
 @pytest.mark.parametrize(
-    "text", ["", "plain", "caf\u00e9 \u65e5\u672c \U0001f600", "\x00"]
+    "text", ["", "plain", "\u65e5\u672c \U0001f600", "\x00", "\u0434\u043e\u043c"]
 )
 def test_text_that_reads_as_written_needs_no_second_scan(text):
     assert normalize(text) is None
@@ -21,10 +22,14 @@ def test_text_that_reads_as_written_needs_no_second_scan(text):
     [
         ("\uff21\uff22", "AB"),
         ("a\u200bb\u202ec", "abc"),
-        ("\u00bd", "1\u20442"),
-        ("e\u0301", "\u00e9"),
+        ("\u00bd", "1/2"),
+        ("e\u0301", "e"),
+        ("caf\u00e9 \u00d6l \u0131", "cafe Ol i"),
+        ("\u0456gn\u043er\u0435", "ignore"),
+        ("\u041d\u0435\u0442", "\u043d\u0435\u0442"),
+        ("\u201ca\u201d \u2014 \u2018b\u2019", "\"a\" - 'b'"),
         ("\U000e0041\U000e0042", "AB"),
-        ("\ufb01n\u2026", "fin..."),
+        ("\ufb01n\u2026", "fin."),
         ("a\u00a0b", "a b"),
     ],
 )
@@ -45,6 +50,10 @@ def test_span_covers_what_was_hidden_inside():
     assert normalized.original_span(0, 3) == (0, 3)
 
 
+def as_shown(text: str) -> str:
+    return fold(unicodedata.normalize("NFKC", fold(text)))
+
+
 @given(st.text(alphabet=st.characters() | st.sampled_from("\u200b\uff21\u0301a")))
 def test_every_span_lies_in_the_original(text):
     normalized = normalize(text)
@@ -56,6 +65,12 @@ def test_every_span_lies_in_the_original(text):
             kept = normalized.text[start]
             assert (
                 kept in text[first:last]
-                or kept in unicodedata.normalize("NFKC", text[first:last])
+                or kept in as_shown(text[first:last])
+                or kept in as_shown(f"a{text[first:last]}a")
                 or any(ord(c) >= 0xE0000 for c in text[first:last])
             )
+
+
+@given(st.text())
+def test_folding_keeps_every_place(text):
+    assert len(fold(text)) == len(text)
