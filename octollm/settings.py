@@ -280,6 +280,9 @@ OCTOLLM_REFLEX_USER_RATE_PER_MINUTE = env.int("OCTOLLM_REFLEX_USER_RATE_PER_MINU
 OCTOLLM_REFLEX_CACHE_TTL_S = env.float("OCTOLLM_REFLEX_CACHE_TTL_S", 300.0)
 # Whether a screening keeps the words around what looked like an attack.
 OCTOLLM_REFLEX_EXCERPTS = env.bool("OCTOLLM_REFLEX_EXCERPTS", True)
+OCTOLLM_REFLEX_RULES_DIR = env.str(
+    "OCTOLLM_REFLEX_RULES_DIR", str(Path(OCTOLLM_DATA_DIR) / "reflex")
+)
 OCTOLLM_REFLEX_DETECTOR = env.str("OCTOLLM_REFLEX_DETECTOR", "")
 
 # Arms that run in this process: dotted paths of classes without arguments ----------

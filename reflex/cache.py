@@ -42,7 +42,8 @@ def key_of(
     text: str, *, check_pii: bool, check_injection: bool, checkpoint: Checkpoint
 ) -> str:
     """Return the name under which the findings of a text are kept."""
-    asked = f"{load_rules().version}:{checkpoint}:{check_pii:d}{check_injection:d}:"
+    by = f"{load_rules().version}:{settings.OCTOLLM_REFLEX_DETECTOR}"
+    asked = f"{by}:{checkpoint}:{check_pii:d}{check_injection:d}:"
     content = asked.encode() + text.encode("utf-8", "surrogatepass")
     return fingerprint(content, purpose="reflex-cache")
 

@@ -26,7 +26,7 @@ def kept(name: str, compile_: Callable[[], bytes]) -> bytes:
         name: of all that the bytes depend on; it becomes a part of a file name.
         compile_: makes them.
     """
-    path = Path(settings.OCTOLLM_DATA_DIR) / "reflex" / f"{name}.hsdb"
+    path = Path(settings.OCTOLLM_REFLEX_RULES_DIR) / f"{name}.hsdb"
     content = _read(path)
     if content is None:
         content = compile_()
@@ -37,7 +37,7 @@ def kept(name: str, compile_: Callable[[], bytes]) -> bytes:
 def discard(name: str) -> None:
     """Forget what is kept under a name, as when it was made on another machine."""
     with suppress(OSError):
-        (Path(settings.OCTOLLM_DATA_DIR) / "reflex" / f"{name}.hsdb").unlink()
+        (Path(settings.OCTOLLM_REFLEX_RULES_DIR) / f"{name}.hsdb").unlink()
 
 
 def _read(path: Path) -> bytes | None:

@@ -14,7 +14,6 @@ from django.conf import settings
 
 from octollm import metrics
 from octollm.resilience.deadline import StopToken
-from reflex import client
 from reflex.decide import Action, Checkpoint, action_for
 from reflex.detect import detect
 from reflex.found import Found
@@ -51,6 +50,8 @@ def find(text: str, *, checkpoint: Checkpoint) -> Detection:
     if not is_remote():
         return find_here(text, checkpoint=checkpoint)
     stop = StopToken(settings.OCTOLLM_REFLEX_TIMEOUT_S)
+    from reflex import client  # the HTTP library, which few processes need
+
     found, version = client.find(text, checkpoint=checkpoint, stop=stop)
     return Detection(found=found, ruleset_version=version)
 

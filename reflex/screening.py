@@ -15,7 +15,7 @@ from octollm.errors import ScreeningUnavailableError
 from octollm.ids import new_id
 from octollm.rows import RowWriter
 from octollm.types import JSONObject
-from reflex import client, detection
+from reflex import detection
 from reflex.decide import Action, Checkpoint, strictest
 from reflex.detection import BLOCKING_IS_OFF, action_of
 from reflex.engine import engine
@@ -252,6 +252,8 @@ def is_ready() -> tuple[bool, str]:
     """
     is_well, note = is_engine_ready()
     if is_well and detection.is_remote():
+        from reflex import client  # the HTTP library, which few processes need
+
         why = client.readiness()
         return not why, why or f"{note}; requests are screened by a remote reflex"
     return is_well, note

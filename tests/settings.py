@@ -26,6 +26,8 @@ if "OCTOLLM_TEST_HOME" not in os.environ:
     os.environ["OCTOLLM_TEST_HOME"] = f"/tmp/{_name}"  # noqa: S108
 _layout = engine_layout(Path(os.environ["OCTOLLM_TEST_HOME"]) / "engines")
 os.environ["OCTOLLM_DATA_DIR"] = "/nonexistent/octollm-tests"
+# All processes of a run share the compiled rules; they go with its home.
+os.environ["OCTOLLM_REFLEX_RULES_DIR"] = os.environ["OCTOLLM_TEST_HOME"] + "/rules"
 # Other engines than the private ones, say another PostgreSQL version.
 os.environ["OCTOLLM_DATABASE_URL"] = (
     os.environ.get("OCTOLLM_TEST_DATABASE_URL") or _layout.database_url

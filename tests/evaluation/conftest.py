@@ -9,6 +9,12 @@ import pytest
 
 from planner import observed
 from tests.evaluation.catalogue import POLICY
+from tests.registries import without_tables
+
+
+@pytest.fixture(autouse=True)
+def _arms_of_this_process(request: pytest.FixtureRequest, monkeypatch: Any) -> None:
+    without_tables(request, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from tests.engines import TestEngines
 from tests.fakes import FakeModel
 from tests.planner import observing
 from tests.planner.cache_cases import GOOD, empty_cache
+from tests.registries import without_tables
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,11 @@ def _nothing_observed() -> Iterator[None]:
     observed.register("")
     yield
     observed.register(registered)
+
+
+@pytest.fixture(autouse=True)
+def _arms_of_this_process(request: pytest.FixtureRequest, monkeypatch: Any) -> None:
+    without_tables(request, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ PATTERNS = [Pattern(text="a{3}", is_case_sensitive=False, gate="x")]
 
 @pytest.fixture
 def directory(tmp_path: Path, settings) -> Path:
-    settings.OCTOLLM_DATA_DIR = tmp_path
-    return tmp_path / "reflex"
+    settings.OCTOLLM_REFLEX_RULES_DIR = tmp_path / "rules"
+    return tmp_path / "rules"
 
 
 def test_made_once_and_kept(directory: Path):
@@ -47,7 +47,7 @@ def test_file_of_another_name_or_key_is_made_anew(directory: Path, settings):
 
 
 def test_nowhere_to_keep_it_is_no_error(settings):
-    settings.OCTOLLM_DATA_DIR = "/nonexistent/octollm"
+    settings.OCTOLLM_REFLEX_RULES_DIR = "/nonexistent/octollm/rules"
 
     assert kept("a", lambda: b"database") == b"database"
     discard("a")
