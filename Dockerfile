@@ -23,6 +23,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=octollm.settings \
     OCTOLLM_STATIC_ROOT=/app/staticfiles \
+    OCTOLLM_REFLEX_RULES_DIR=/run/octollm/rules \
     PROMETHEUS_MULTIPROC_DIR=/run/octollm/prometheus
 USER octollm
 EXPOSE 8000
