@@ -14,7 +14,11 @@ from arms.services.analyst.texts import Check, go_on
 from reflex.placeholders import LITERAL, PLACEHOLDER
 from reflex.screening import Finding, find_pii
 
-KINDS = ("EMAIL", "PHONE", "IP", "IBAN", "CARD", "SSN", "SECRET")
+KINDS = (
+    *("EMAIL", "PHONE", "IP", "MAC", "IBAN", "BANK_ACCOUNT", "ROUTING", "CARD", "SSN"),
+    *("PASSPORT", "DRIVING_LICENCE", "MEDICAL_RECORD", "DATE_OF_BIRTH", "CRYPTO"),
+    *("COORDINATES", "SECRET"),
+)
 # One call over megabytes would hold everything at once. What spans two pieces is
 # found by the overlap, which is longer than any key file.
 _PIECE, _OVERLAP = 200_000, 20_000

@@ -8,7 +8,10 @@ import pytest
 
 from arms.services.analyst.arm import AnalystArm
 from arms.services.analyst.bounds import MAX_OUTPUT_CHARACTERS
+from arms.services.analyst.concealing import KINDS
 from octollm.errors import ArmInputError, DeadlineExceededError, MissingInputError
+from reflex.placeholders import LITERAL
+from reflex.rules import load_rules
 from tests.arms.services.requests import make_request, make_services, output_of
 
 EMAIL = "jo.doe" + "@example.com"
@@ -71,6 +74,13 @@ def test_a_value_between_two_pieces_is_masked_whole(gap: int) -> None:
 
     assert output["counts"] == {"CARD": 1, "EMAIL": 1}
     assert "doe" not in shown(output)[0]
+
+
+def test_every_kind_that_the_reflex_knows_can_be_masked() -> None:
+    types = {rule.type for rule in load_rules().rules if rule.is_value}
+    known = types - {LITERAL}
+
+    assert set(KINDS) == known
 
 
 @pytest.mark.parametrize("kinds", [["NAME"], 5, [5]])
