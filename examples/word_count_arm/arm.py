@@ -47,8 +47,9 @@ app.get("/", dependencies=known)(lambda: ENTRY)
 @app.post("/execute", dependencies=known)
 def execute(request: Request, response: Response) -> Any:
     """Do the work, once per request id: whoever writes its row first does it."""
-    claim = "INSERT OR IGNORE INTO executions VALUES (?, ?)"
-    if not db.execute(claim, [request.request_id, RUNNING]).rowcount:
+    # Its own row back, for a count of changes would be the connection's, not ours.
+    claim = "INSERT OR IGNORE INTO executions VALUES (?, ?) RETURNING id"
+    if not db.execute(claim, [request.request_id, RUNNING]).fetchall():
         found = execution(request.request_id)
         response.status_code = 200 if "reply" in found else 202
         return found.get("reply", found)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,21 @@ def test_it_keeps_the_contract(tmp_path: Path) -> None:
         findings = check_arm(Asked(url=str(client.base_url), token=TOKEN))
 
     assert [f for f in findings if f.outcome != "passed"] == []
+
+
+def test_of_many_at_once_under_one_id_one_does_the_work(tmp_path: Path) -> None:
+    def ask(body: dict[str, Any]) -> Any:
+        answer = client.post("/execute", json=body)
+        return answer.json() if answer.status_code == 200 else None
+
+    with (
+        example(tmp_path, free_port("127.0.0.1", 0)) as (client, _),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        for _ in range(60):
+            body = asked(text="It reads well.")
+            answers = list(pool.map(ask, [body] * 8))
+            assert {"output": {"words": 3}} in answers, answers
 
 
 def test_it_answers_the_same_after_a_kill(tmp_path: Path) -> None:
