@@ -36,6 +36,8 @@ OctoLLMError
 │   └── MissingInputError        nothing to work on
 ├── ArmError                 an arm failed or answered wrongly
 │   ├── ArmUnavailableError      nobody to ask just now (transient)
+│   │   └── ArmAwayError         the step waits for an instance
+│   │       └── ArmBusyError     the step waits for a place at one
 │   ├── ArmInputError            the arm refuses the step's input
 │   └── ArmOutputTooLargeError   its reply is larger than a step may keep
 ├── ModelError               a model provider failed or answered wrongly
@@ -412,6 +414,8 @@ class ArmAwayError(ArmUnavailableError):
     Attributes:
         wait_s: seconds after which it makes sense to ask again, nearly.
     """
+
+    code = "arm_away"
 
     def __init__(
         self,

@@ -181,7 +181,8 @@ def _wait_for_arm(claim: Claim, error: ArmAwayError) -> Hints:
     left_s = (claim.deadline_at - datetime.now(UTC)).total_seconds()
     metrics.ARM_WAITS.labels(claim.step.arm, error.code).inc()
     if pause_s >= left_s:
-        return record_failure(claim, error, is_transient=False)
+        over = ArmUnavailableError(error.message, arm_name=error.arm_name)
+        return record_failure(claim, over, is_transient=False)
     ending = _released(
         delay_s=pause_s,
         error=_details(error),

@@ -47,7 +47,7 @@ class TestWaiting:
 
         step = step_of(task)
         assert (step.status, step.attempt_count) == ("ready", 0)
-        assert step.error == {"code": "arm_unavailable", "message": "None can be had."}
+        assert step.error == {"code": "arm_away", "message": "None can be had."}
         outcomes = Attempt.objects.filter(step=step).values_list("outcome", flat=True)
         assert set(outcomes) == {"released"}
 
@@ -104,7 +104,7 @@ class TestWaiting:
         registry.forget()
         run_step(claim_of(task, "a"))
 
-        assert (waiting.status, code_of(waiting)) == ("ready", "arm_unavailable")
+        assert (waiting.status, code_of(waiting)) == ("ready", "arm_away")
         assert step_of(task).status == "done"
 
     def test_busy_is_told_apart_from_away(self):
