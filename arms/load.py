@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 # A call this long ago counts a third of one now.
-MEMORY_S = 10.0
+MEMORY_S = 3.0
 
 
 @dataclass
