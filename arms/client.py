@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from arms.contract import ArmReply, ArmRequest, ArmServices, ArmSpec, Health
 from arms.places import Place
-from arms.wire import Answer, Body, exchange, never
+from arms.wire import Body, exchange, never
 from octollm.errors import (
     ArmAwayError,
     ArmError,
@@ -25,6 +25,7 @@ from octollm.errors import (
 from octollm.resilience import outbound
 from octollm.resilience.backoff import full_jitter
 from octollm.resilience.deadline import StopToken
+from octollm.resilience.exchange import Answer
 
 logger = logging.getLogger(__name__)
 

@@ -1,18 +1,15 @@
 """One request to an arm over HTTP, and its whole answer or why there is none.
 
 A request ends with its token: at the deadline by the wall clock, and on a cancel by
-closing the socket. A connection serves one request, since an idle one that the arm
-closes just then would look like a lost reply.
+closing the socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import httpx2
@@ -27,8 +24,9 @@ from octollm.errors import (
 )
 from octollm.resilience import outbound
 from octollm.resilience.deadline import StopToken
+from octollm.resilience.exchange import Answer, AnswerTooLongError
+from octollm.resilience.exchange import fetch as fetch_url
 
-CONNECT_TIMEOUT_S = 5.0
 # How often it is looked whether an arm that is at work was found down meanwhile.
 WATCH_S = 0.5
 # What stands around a reply that is as long as it may be.
@@ -42,23 +40,6 @@ class Body:
 
     content: bytes = field(repr=False)
     traceparent: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came back; the body may be anything."""
-
-    status: int
-    body: bytes
-    retry_after: str = ""
-
-    @property
-    def hold_off_s(self) -> float:
-        """How long the arm wants to be left alone; a date is not understood."""
-        try:
-            return max(0.0, float(self.retry_after))
-        except ValueError:
-            return 0.0
 
 
 def never() -> bool:
@@ -132,68 +113,18 @@ async def fetch(place: Place, path: str, *, body: Body | None = None) -> Answer:
         ArmOutputTooLargeError: the answer is longer than any reply may be.
         RequestError: there is no answer.
     """
-    method, url = "POST" if body else "GET", f"{place.url}/{path}"
     most = settings.OCTOLLM_MAX_OUTPUT_BYTES + _AROUND_REPLY_BYTES
-    content, got = body.content if body else None, bytearray()
-    async with (
-        _client() as client,
-        client.stream(
-            method, url, content=content, headers=_headers(place, body)
-        ) as response,
-    ):
-        async for part in response.aiter_raw():
-            got += part
-            if len(got) > most:
-                raise ArmOutputTooLargeError(
-                    f"The arm {place.name} sends more than {most} bytes.",
-                    arm_name=place.name,
-                    is_outage=True,
-                )
-        return Answer(
-            status=response.status_code,
-            body=bytes(got),
-            retry_after=response.headers.get("retry-after", ""),
+    try:
+        return await fetch_url(
+            f"{place.url}/{path}",
+            max_bytes=most,
+            content=body.content if body else None,
+            token=place.token,
+            traceparent=body.traceparent if body else "",
         )
-
-
-def _headers(place: Place, body: Body | None) -> dict[str, str]:
-    # Nothing compressed is asked for, and nothing is unpacked: a little of it could be
-    # a lot.
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if body:
-        headers["Content-Type"] = "application/json"
-    if body and body.traceparent:
-        headers["traceparent"] = body.traceparent
-    if place.token:
-        headers["Authorization"] = f"Bearer {place.token}"
-    return headers
-
-
-def _client() -> httpx2.AsyncClient:
-    """Return a client for one request; it is cheap but for what is kept here."""
-    return httpx2.AsyncClient(
-        # Our own clock ends a request; this one only gives up early on a dead address.
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-        # A redirect would carry the request to an address nobody configured.
-        follow_redirects=False,
-        transport=httpx2.AsyncHTTPTransport(
-            verify=_tls(), socket_options=_keeping_alive()
-        ),
-    )
-
-
-@cache
-def _tls() -> Any:
-    # Reading the certificates takes most of a tenth of a second.
-    return httpx2.create_ssl_context()
-
-
-@cache
-def _keeping_alive() -> list[tuple[int, int, int]]:
-    """Notice within half a minute that the arm's machine is gone: it says nothing."""
-    wanted = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)] + [
-        (socket.IPPROTO_TCP, getattr(socket, name), value)
-        for name, value in wanted.items()
-        if hasattr(socket, name)
-    ]
+    except AnswerTooLongError as error:
+        raise ArmOutputTooLargeError(
+            f"The arm {place.name} sends more than {most} bytes.",
+            arm_name=place.name,
+            is_outage=True,
+        ) from error

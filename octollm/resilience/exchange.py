@@ -25,6 +25,10 @@ class ExchangeError(Exception):
     """No whole answer came; the text says why and holds nothing of the request."""
 
 
+class AnswerTooLongError(ExchangeError):
+    """More came than was to be taken."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What came back; names of headers are in lower case."""
@@ -32,6 +36,14 @@ class Answer:
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+    @property
+    def hold_off_s(self) -> float:
+        """How long the other side wants to be left alone; a date is not understood."""
+        try:
+            return max(0.0, float(self.headers.get("retry-after", "")))
+        except ValueError:
+            return 0.0
 
 
 def exchange(
@@ -49,7 +61,7 @@ def exchange(
         DeadlineExceededError: the time of ``stop`` is over.
         CallCancelledError: somebody asked to stop.
     """
-    fetching = _fetch(url, max_bytes=max_bytes, content=content, token=token)
+    fetching = fetch(url, max_bytes=max_bytes, content=content, token=token)
     try:
         return outbound.run(fetching, stop=stop)
     except httpx2.TimeoutException as error:
@@ -62,9 +74,20 @@ def exchange(
         raise ExchangeError("it broke the connection") from error
 
 
-async def _fetch(
-    url: str, *, max_bytes: int, content: bytes | None, token: str
+async def fetch(
+    url: str,
+    *,
+    max_bytes: int,
+    content: bytes | None = None,
+    token: str = "",
+    traceparent: str = "",
 ) -> Answer:
+    """POST JSON, or GET if there is no ``content``; for callers on the outbound loop.
+
+    Raises:
+        AnswerTooLongError: the answer is longer than ``max_bytes``.
+        RequestError: there is none.
+    """
     # Nothing compressed is asked for, and nothing is unpacked: a little of it could
     # be a lot.
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -72,6 +95,8 @@ async def _fetch(
         headers["Content-Type"] = "application/json"
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    if traceparent:
+        headers["traceparent"] = traceparent
     method = "GET" if content is None else "POST"
     body = bytearray()
     async with (
@@ -81,7 +106,7 @@ async def _fetch(
         async for part in response.aiter_raw():
             body += part
             if len(body) > max_bytes:
-                raise ExchangeError(f"it sends more than {max_bytes} bytes")
+                raise AnswerTooLongError(f"it sends more than {max_bytes} bytes")
         return Answer(
             status=response.status_code,
             body=bytes(body),
