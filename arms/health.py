@@ -123,14 +123,11 @@ def check_arms(names: Iterable[str] | None = None) -> None:
     for pk, name in rows.values_list("pk", "arm_id"):
         began = time.monotonic()
         try:
-            health = get_arm(name).check()
+            health = _self_check(name)
         except (InterfaceError, OperationalError):
             # The database is away, which says nothing of the arm.
             logger.warning("an arm could not be checked: the database is away")
             continue
-        except Exception:
-            logger.exception("an arm's self-check failed")
-            health = _RAISED
         took_ms = (time.monotonic() - began) * 1000
         found = Finding(
             is_well=health.is_healthy, detail=health.detail, latency_ms=took_ms
@@ -231,13 +228,13 @@ def _tell(instance_id: UUID, arm: str, before: str, now: str) -> None:
         breakers.may_probe(registration.breaker_of(arm, instance_id))
 
 
-_RAISED = Health(is_healthy=False, detail="The self-check raised an error.")
-
-
 def _self_check(name: str) -> Health:
+    """Return how an arm finds itself; a database that is away is no finding."""
     try:
         return get_arm(name).check()
+    except (InterfaceError, OperationalError):
+        raise
     except Exception:
-        # A broken arm must not break the page that asks.
+        # A broken arm must not break the page or the loop that asks.
         logger.exception("an arm's self-check failed")
-        return _RAISED
+        return Health(is_healthy=False, detail="The self-check raised an error.")

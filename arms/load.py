@@ -67,11 +67,6 @@ class Loads:
                 load.in_flight -= 1
                 self._note(load, now - began, now)
 
-    def in_flight(self) -> dict[UUID, int]:
-        """Return the calls under way by instance."""
-        with self._lock:
-            return {key: load.in_flight for key, load in self._loads.items()}
-
     def reset(self) -> None:
         """Start anew."""
         self.__init__()  # type: ignore[misc]  # as a new one
