@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from django.db import transaction
+
 from tests.arm_process import ArmProcess
 from tests.arm_store import effects, rows
 from tests.waiting import wait_until
@@ -106,7 +108,9 @@ def tasks_of(arm: str, count: int, *, steps: int = 2, seconds: int = 90) -> list
             )
             for number in range(steps)
         ]
-        made.append(make_planned_task(*chain, max_time_seconds=seconds))
+        # At once, or a worker that runs already takes the step that is to plan it.
+        with transaction.atomic():
+            made.append(make_planned_task(*chain, max_time_seconds=seconds))
     return made
 
 
